@@ -1,0 +1,1 @@
+"""One module a format: files in, tables' rows out."""
