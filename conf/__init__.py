@@ -1,0 +1,1 @@
+"""Settings: one YAML a job, profiles by platform, and what Spark needs (jars, logging)."""

@@ -1,0 +1,1 @@
+"""One YAML a platform: Spark settings and the warehouse."""

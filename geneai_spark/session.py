@@ -1,0 +1,174 @@
+"""The only place that builds a SparkSession: Delta, its jars, and quiet local defaults.
+
+Where a session runs already (a Databricks or EMR notebook, a test) it is returned untouched.
+Precedence of settings: what spark-submit was given, then ``conf``, then the defaults here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+from geneai_spark import runtime
+
+# Everywhere.
+DEFAULTS: Mapping[str, str] = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.session.timeZone": "UTC",
+    # Relative: the executor's own working folder, writable and private to the application.
+    # Without it each Python worker compiles the kernels of a --py-files zip anew.
+    "spark.executorEnv.NUMBA_CACHE_DIR": "numba-cache",
+}
+
+# On one machine.
+LOCAL_DEFAULTS: Mapping[str, str] = {
+    "spark.driver.memory": "2g",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "8",
+    "spark.databricks.delta.snapshotPartitions": "2",
+}
+
+
+def get_session(
+    app_name: str = "geneai",
+    conf: Mapping[str, str] | None = None,
+    master: str | None = None,
+) -> SparkSession:
+    """The running SparkSession, or a new one with Delta.
+
+    Args:
+        app_name: name shown in Spark's UI and history.
+        conf: Spark settings, as in the ``spark:`` part of a profile.
+        master: Spark master; default: spark-submit's, ``conf``'s, else ``local[*]``.
+
+    Raises:
+        SetupError: no Java 17 or 21, or the Delta jars are missing and cannot be downloaded.
+    """
+    if running := active():
+        return running
+    submitted = _submitted()
+    settings = {**(conf or {}), **submitted}
+    master = submitted.get("spark.master") or master or settings.get("spark.master") or "local[*]"
+    local = master.startswith("local") and not master.startswith("local-cluster")
+    settings = {**DEFAULTS, **(LOCAL_DEFAULTS if local else {}), **settings}
+    if local:
+        _prepare_local(settings, conf or {}, submitted)
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        os.environ["JAVA_HOME"] = str(runtime.require_java().home)
+    _add_jars(settings)
+    settings.pop("spark.master", None)
+    builder = SparkSession.builder.appName(settings.pop("spark.app.name", app_name)).master(master)
+    for key, value in settings.items():
+        builder = builder.config(key, str(value))
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel(settings.get("spark.log.level", "WARN"))
+    return session
+
+
+def active() -> SparkSession | None:
+    """The SparkSession that runs in this process, or None."""
+    session = SparkSession.getActiveSession()
+    if session is None and SparkContext._active_spark_context is not None:
+        session = SparkSession.builder.getOrCreate()  # started from another thread
+    return session
+
+
+def stop() -> None:
+    """Stop the running session, if there is one."""
+    if session := active():
+        session.stop()
+
+
+def _submitted() -> dict[str, str]:
+    """The settings that spark-submit was given; empty when it did not start this process."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return {}
+    SparkContext._ensure_initialized()
+    ours = ("spark.app.name", "spark.submit.")  # spark-submit derives these by itself
+    return {k: v for k, v in SparkConf().getAll() if not k.startswith(ours)}
+
+
+def _prepare_local(
+    settings: dict[str, str], conf: Mapping[str, str], submitted: Mapping[str, str]
+) -> None:
+    """Workers use this Python and this machine's loopback; the driver's log is quiet."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    key = "spark.executorEnv.NUMBA_CACHE_DIR"
+    if key not in conf and key not in submitted:
+        if cache := numba_cache():
+            os.environ["NUMBA_CACHE_DIR"] = settings[key] = str(cache)
+        else:
+            del settings[key]
+    log = resources.files("geneai_spark.conf").joinpath("log4j2.properties")
+    if isinstance(log, Path):
+        flag = f"-Dlog4j2.configurationFile={log}"
+        given = settings.get("spark.driver.extraJavaOptions", "")
+        if "log4j2.configurationFile" not in given:
+            settings["spark.driver.extraJavaOptions"] = f"{given} {flag}".strip()
+
+
+def numba_cache() -> Path | None:
+    """Where compiled kernels are kept: None means beside their sources, numba's own choice.
+
+    A folder is chosen only where the sources' folder cannot take them: a zip, or read-only.
+    """
+    if given := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(given)
+    sources = Path(__file__).parent
+    if os.access(sources, os.W_OK):
+        return None
+    for base in (os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache",):
+        folder = Path(base) / "geneai" / "numba"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        return folder
+    return Path(tempfile.mkdtemp(prefix="geneai-numba-"))
+
+
+def _add_jars(settings: dict[str, str]) -> None:
+    """Put Delta and S3A on the class path, unless the cluster or spark-submit brings them."""
+    if any("delta" in settings.get(key, "") for key in ("spark.jars", "spark.jars.packages")):
+        return
+    if "PYSPARK_GATEWAY_PORT" in os.environ and _jvm_has_delta():
+        return
+    jars = runtime.find_jars() or runtime.resolve_jars(runtime.jars_folder())
+    given = [jar for jar in settings.get("spark.jars", "").split(",") if jar]
+    settings["spark.jars"] = ",".join([*given, *(jar.as_uri() for jar in jars)])
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        _extend_class_path(jars)
+
+
+def _jvm_has_delta() -> bool:
+    jvm = SparkContext._jvm
+    assert jvm is not None
+    try:
+        loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+        loader.loadClass(DEFAULTS["spark.sql.extensions"])
+    except Exception:
+        return False
+    return True
+
+
+def _extend_class_path(jars: list[Path]) -> None:
+    """spark-submit's JVM runs already: give its class loader the jars, as --jars would have."""
+    jvm = SparkContext._jvm
+    assert jvm is not None
+    loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    for jar in jars:
+        loader.addURL(jvm.java.net.URI(jar.as_uri()).toURL())

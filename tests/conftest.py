@@ -1,0 +1,47 @@
+"""Fixtures that every test may use: one Spark session a process, the shared data, tools."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from geneai_spark.session import get_session
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def requires(*tools: str) -> pytest.MarkDecorator:
+    """Skip a test, and say why, where one of the system's tools is not installed."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The session of this process: two threads, 2 GB, few shuffle partitions, Delta."""
+    scratch = tmp_path_factory.mktemp("spark")
+    session = get_session(
+        "geneai tests",
+        {
+            "spark.driver.memory": "2g",
+            "spark.sql.shuffle.partitions": "3",
+            "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+            "spark.local.dir": str(scratch / "local"),
+        },
+        master="local[2]",
+    )
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real and corpus files beside the checkout (`../shared/data`)."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no shared data beside the checkout: {SHARED_DATA}")
+    return SHARED_DATA
