@@ -197,7 +197,7 @@ def guess_build(
     return best
 
 
-_REGION = re.compile(r"(?P<contig>.+?):(?P<start>[\d,]+)(?P<dash>-(?P<end>[\d,]*))?")
+_REGION = re.compile(r"(?P<contig>[^{}\s]+?):(?P<start>[\d,]+)(?P<dash>-(?P<end>[\d,]*))?")
 
 
 def parse_region(text: str, contigs: Collection[str] = ()) -> Interval:
@@ -211,10 +211,10 @@ def parse_region(text: str, contigs: Collection[str] = ()) -> Interval:
     if text in contigs or (braced and not braced["rest"]):
         return Interval(braced["contig"] if braced and text not in contigs else text)
     contig, span = (braced["contig"], "x" + braced["rest"]) if braced else ("", text)
-    if not braced and text and ":" not in text and not re.search(r"\s", text):
+    if re.fullmatch(r"[^{}:\s]+", text):
         return Interval(text)
     match = _REGION.fullmatch(span)
-    if match and not re.search(r"\s", match["contig"]):
+    if match:
         start = int(match["start"].replace(",", "") or -1)
         digits = (match["end"] or "").replace(",", "")
         end = int(digits) if digits else CONTIG_END

@@ -282,7 +282,7 @@ def _samples(line: str, file: str, number: int) -> tuple[str, ...]:
 
     if not line.startswith("#"):
         raise error("a #CHROM line after the ## lines", "a line that does not begin with #")
-    names = line.split("\t")
+    names = line.rstrip("\t").split("\t")  # GATK 1 ended this line with a tab
     if len(names) < len(COLUMNS) and line.split()[: len(COLUMNS)] == list(COLUMNS):
         raise error("columns separated by tabs", "spaces")
     for i, (name, expected) in enumerate(zip(names, (*COLUMNS, "FORMAT"), strict=False), 1):
