@@ -291,6 +291,8 @@ def _samples(line: str, file: str, number: int) -> tuple[str, ...]:
     if len(names) < len(COLUMNS):
         raise error(f"the {len(COLUMNS)} columns {' '.join(COLUMNS)}", f"{len(names)}")
     samples = names[len(COLUMNS) + 1 :]
+    if len(names) == len(COLUMNS) + 1:
+        raise error("a sample after FORMAT", "none")
     first: dict[str, int] = {}
     for i, name in enumerate(samples, len(COLUMNS) + 2):
         if not name.strip():

@@ -300,6 +300,7 @@ def test_first_line(first: str, words: str) -> None:
         (CHROM + "\tNA1", "FORMAT as column 9"),
         (GT + "NA1\tNA2\tNA1", "columns 10 and 12"),
         (GT + "NA1\t\tNA2", "none in column 11"),
+        (GT.rstrip("\t"), "a sample after FORMAT"),
         (GT + "\tNA1", "none in column 10"),
     ],
 )
@@ -314,10 +315,6 @@ def test_chrom_line(chrom: str, words: str) -> None:
 def test_missing_chrom_line_at_the_end_of_the_text() -> None:
     with pytest.raises(FormatError, match="a #CHROM line after the ## lines"):
         parse_header("##fileformat=VCFv4.2\n##source=x", "f.vcf")
-
-
-def test_format_without_samples_is_a_file_without_genotypes() -> None:
-    assert parse(chrom=GT.rstrip("\t")).samples == ()
 
 
 def test_encodings() -> None:
