@@ -19,10 +19,8 @@ from geneai_spark.formats.vcf_fields import column_names, merge_fields
 from geneai_spark.formats.vcf_reserved import Field, reserved_format, reserved_info
 from geneai_spark.genome import guess_build
 
-__all__ = [
-    "COLUMNS", "Contig", "Field", "Header", "column_names", "header_end", "merge_fields",
-    "parse_header", "reserved_format", "reserved_info",
-]  # fmt: skip
+__all__ = ["COLUMNS", "Contig", "Field", "Header", "column_names", "header_end", "merge_fields",
+           "parse_header", "reserved_format", "reserved_info"]  # fmt: skip
 
 #: The fixed columns; FORMAT and the samples follow where there are genotypes.
 COLUMNS = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
@@ -115,8 +113,8 @@ def parse_header(text: str | bytes, file: str) -> Header:
                           line=len(lines))  # fmt: skip
     samples = _samples(line, file, number)
     contigs = tuple(parsed.contigs.values())
-    names = [c.attributes["assembly"] for c in contigs if "assembly" in c.attributes]
-    build = guess_build({c.id: c.length for c in contigs}, " ".join(parsed.references + names[:1]))
+    references = parsed.references + [c.attributes.get("assembly", "") for c in contigs[:1]]
+    build = guess_build({c.id: c.length for c in contigs}, " ".join(references))
     return Header(
         file, version, parsed.info, parsed.format, parsed.filters, parsed.alts, contigs, samples,
         tuple(lines[: number - 1]), number, build,
@@ -239,7 +237,7 @@ class _Lines:
         if length is not None and not re.fullmatch(r"[0-9]+", length):
             raise error("length: a number of bases", repr(length[:20]), name)
         others = {k: v for k, v in attributes.items() if k not in ("ID", "length")}
-        contig = Contig(name, None if length is None else int(length), others)
+        contig = Contig(name, int(length) if length else None, others)
         first = self.contigs.setdefault(name, contig)
         if first.length is None and contig.length is not None:
             self.contigs[name] = replace(first, length=contig.length)
