@@ -1,0 +1,1 @@
+"""Association between variants and traits."""

@@ -1,0 +1,59 @@
+"""What a scan says: its strongest hits, its inflation, and the points worth drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+from scipy import stats
+
+ORDER = ("pValue", "contigName", "start", "referenceAllele", "alternateAllele")
+
+
+def top_hits(associations: DataFrame, n: int = 10) -> list[Row]:
+    """Give the ``n`` rows of least p-value, ties by position; null p-values never count.
+
+    p-values that underflow to 0 are ordered by the size of their statistic.
+    """
+    strength = F.abs("statistic").desc()
+    tested = associations.where(F.col("pValue").isNotNull())
+    return tested.orderBy(ORDER[0], strength, *ORDER[1:], "trait").limit(n).collect()
+
+
+def genomic_control(associations: DataFrame) -> dict[str, float]:
+    """Give each trait's genomic-control lambda (Devlin and Roeder 1999), 1 without inflation.
+
+    The median p-value's chi-squared (1 degree of freedom) over the expected median, 0.4549.
+    """
+    medians = (
+        associations.where(F.col("pValue").isNotNull())
+        .groupBy("trait")
+        .agg(F.percentile("pValue", F.lit(0.5)).alias("median"))
+        .collect()
+    )
+    expected = stats.chi2.ppf(0.5, 1)
+    return {row.trait: float(stats.chi2.isf(row.median, 1) / expected) for row in medians}
+
+
+def points(
+    associations: DataFrame, trait: str, *, limit: int = 200_000, always_below: float = 1e-3
+) -> DataFrame:
+    """Thin a trait's tests to about ``limit`` rows for drawing, the small p-values all kept.
+
+    Rows are chosen by a hash of their position, so the same ones each time.
+    """
+    own = associations.where((F.col("trait") == trait) & F.col("pValue").isNotNull())
+    weak = own.where(F.col("pValue") >= always_below).count()
+    share = min(1.0, limit / max(weak, 1))
+    place = F.xxhash64("contigName", "start", "referenceAllele", "alternateAllele")
+    chosen = F.pmod(place, F.lit(1_000_000)) < int(share * 1_000_000)
+    return own.where((F.col("pValue") < always_below) | chosen)
+
+
+def bonferroni(tests: int, level: float = 0.05) -> float:
+    """Give the p-value below which one of ``tests`` is significant at ``level``."""
+    return level / max(tests, 1)
+
+
+__all__: Sequence[str] = ["bonferroni", "genomic_control", "points", "top_hits"]

@@ -1,0 +1,1 @@
+"""Features of samples and variants, one module an extractor."""
