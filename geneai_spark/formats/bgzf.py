@@ -1,7 +1,7 @@
 """Compressed and plain text, read in ranges that end on whole lines.
 
-BGZF (SAM specification, section 4.1) is a series of gzip members of at most 64 KiB, each telling its
-own compressed size, so that a reader can start at any block. A *virtual offset* addresses a byte of
+BGZF (SAM specification, section 4.1) is a series of gzip members of at most 64 KiB, each telling
+its own compressed size, so that a reader can start at any block. A *virtual offset* addresses a byte of
 the text: ``block offset << 16 | offset in the inflated block``.
 
 A file is cut into `Range`s; each yields whole lines, and every line of the file is in exactly one
@@ -229,14 +229,21 @@ def pieces(
         for text, block in inflate_blocks(source, file, start >> 16):
             if inside > len(text):
                 raise BgzfError(
-                    file, f"at least {inside} bytes in the block", f"{len(text)}", offset=block
+                    file,
+                    f"at least {inside} bytes in the block",
+                    f"{len(text)}",
+                    offset=block,
                 )
             yield text[inside:], block << 16 | inside
             inside = 0
 
 
 def chunks(
-    source: Input, file: str, compression: str, part: Range, chunk_bytes: int = CHUNK_BYTES
+    source: Input,
+    file: str,
+    compression: str,
+    part: Range,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
     """Yield the lines that `part` owns as chunks of about `chunk_bytes` (longer if one line is).
 
@@ -287,7 +294,11 @@ def chunks(
             held[-1] = text[: end + 1]
             yield Chunk(b"".join(held), marks)
             rest = text[end + 1 :]
-            marks, held, length = [(0, offset + end + 1)] if rest else [], [rest], len(rest)
+            marks, held, length = (
+                [(0, offset + end + 1)] if rest else [],
+                [rest],
+                len(rest),
+            )
     if length:
         whole = b"".join(held)
         yield Chunk(whole if whole.endswith(b"\n") else whole + b"\n", marks)
@@ -344,9 +355,9 @@ def head(
     """
     compression = detect(source.read_at(18, 0))
     held = b""
-    offset = at = 0
+    start = at = 0
     for text, offset in pieces(source, file, compression):
-        at, held = len(held), held + text
+        start, at, held = offset, len(held), held + text
         end = find_end(held)
         if end is not None:
             held = held[:end]
@@ -354,4 +365,4 @@ def head(
         last = held.rfind(b"\n", 0, len(held) - 1)
         if held[last + 1 : last + 2] not in (b"#", b""):
             break
-    return held, compression, offset + max(0, len(held) - 1 - at)
+    return held, compression, start + max(0, len(held) - 1 - at)
