@@ -94,7 +94,12 @@ def jars_folder() -> Path:
     root = Path(__file__).resolve().parent.parent
     if (root / ".jars").is_dir() or (root / "pyproject.toml").is_file():
         return root / ".jars"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geneai" / "jars"
+    return user_cache() / "jars"
+
+
+def user_cache() -> Path:
+    """Folder of what can be made again, for an installation that has no checkout."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geneai"
 
 
 def find_jars() -> list[Path]:
@@ -106,11 +111,14 @@ def find_jars() -> list[Path]:
 def resolve_jars(folder: Path) -> list[Path]:
     """Download the jars of ``conf/jars.xml`` into ``folder``, checked against their sha256.
 
-    The folder appears complete or not at all.
+    The folder appears complete or not at all; a complete one is left as it is, offline.
 
     Raises:
         SetupError: no Java, no network, or a jar that is not the locked one.
     """
+    locked = locked_jars()
+    if all(_sha256(folder / name) == digest for name, digest in locked.items()):
+        return [folder / name for name in sorted(locked)]
     java = require_java()
     spark_jars = _pyspark_jars()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -121,16 +129,16 @@ def resolve_jars(folder: Path) -> list[Path]:
             resources.as_file(conf.joinpath("ivysettings.xml")) as settings,
             resources.as_file(conf.joinpath("jars.xml")) as wanted,
         ):
-            command = [java.home / "bin" / "java", "-cp", os.pathsep.join(map(str, spark_jars))]
-            command += ["org.apache.ivy.Main", "-settings", settings, "-ivy", wanted, "-warn"]
-            command += ["-cache", Path(scratch) / "ivy", "-types", "jar"]
+            command = [f"{java.home}/bin/java", "-cp", os.pathsep.join(map(str, spark_jars))]
+            command += ["org.apache.ivy.Main", "-settings", f"{settings}", "-ivy", f"{wanted}"]
+            command += ["-cache", f"{scratch}/ivy", "-types", "jar", "-warn"]
             command += ["-retrieve", f"{new}/[artifact]-[revision].[ext]"]
             run = subprocess.run(command, capture_output=True, text=True, check=False)
         _check(new, run.stdout + run.stderr)
         if folder.exists():
             shutil.rmtree(folder)
         new.rename(folder)
-    return find_jars() if folder == jars_folder() else sorted(folder.glob("*.jar"))
+    return [folder / name for name in sorted(locked)]
 
 
 def _pyspark_jars() -> list[Path]:
@@ -138,14 +146,21 @@ def _pyspark_jars() -> list[Path]:
     if spec is None or spec.origin is None:
         raise SetupError("pyspark is not installed: run `make setup`")
     folder = Path(spec.origin).parent / "jars"
-    return [jar for part in ("ivy-2", "commons-cli", "commons-lang3") for jar in folder.glob(
-        f"{part}*.jar")]
+    return [
+        jar
+        for part in ("ivy-2", "commons-cli", "commons-lang3")
+        for jar in folder.glob(f"{part}*.jar")
+    ]
+
+
+def _sha256(file: Path) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def _check(folder: Path, log: str) -> None:
     """Compare the jars in ``folder`` with the lock, by name and by content."""
     locked = locked_jars()
-    found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in folder.glob("*")}
+    found = {jar.name: _sha256(jar) for jar in folder.glob("*")}
     if missing := sorted(set(locked) - set(found)):
         raise SetupError(f"jars not resolved: {', '.join(missing)}\n{log[-2000:]}")
     if wrong := sorted(name for name in found if found[name] != locked.get(name)):

@@ -6,6 +6,7 @@ Precedence of settings: what spark-submit was given, then ``conf``, then the def
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from geneai_spark import runtime
+
+log = logging.getLogger(__name__)
 
 # Everywhere.
 DEFAULTS: Mapping[str, str] = {
@@ -60,8 +63,11 @@ def get_session(
     if running := active():
         return running
     submitted = _submitted()
+    asked = master or (conf or {}).get("spark.master")
+    master = submitted.get("spark.master") or asked or "local[*]"
+    if asked not in (None, master):
+        log.warning("spark-submit runs with --master %s; %s is ignored", master, asked)
     settings = {**(conf or {}), **submitted}
-    master = submitted.get("spark.master") or master or settings.get("spark.master") or "local[*]"
     local = master.startswith("local") and not master.startswith("local-cluster")
     settings = {**DEFAULTS, **(LOCAL_DEFAULTS if local else {}), **settings}
     if local:
@@ -74,7 +80,8 @@ def get_session(
     for key, value in settings.items():
         builder = builder.config(key, str(value))
     session = builder.getOrCreate()
-    session.sparkContext.setLogLevel(settings.get("spark.log.level", "WARN"))
+    if local:
+        session.sparkContext.setLogLevel(settings.get("spark.log.level", "WARN"))
     return session
 
 
@@ -97,8 +104,7 @@ def _submitted() -> dict[str, str]:
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         return {}
     SparkContext._ensure_initialized()
-    ours = ("spark.app.name", "spark.submit.")  # spark-submit derives these by itself
-    return {k: v for k, v in SparkConf().getAll() if not k.startswith(ours)}
+    return {k: v for k, v in SparkConf().getAll() if not k.startswith("spark.submit.")}
 
 
 def _prepare_local(
@@ -113,9 +119,9 @@ def _prepare_local(
             os.environ["NUMBA_CACHE_DIR"] = settings[key] = str(cache)
         else:
             del settings[key]
-    log = resources.files("geneai_spark.conf").joinpath("log4j2.properties")
-    if isinstance(log, Path):
-        flag = f"-Dlog4j2.configurationFile={log}"
+    quiet = resources.files("geneai_spark.conf").joinpath("log4j2.properties")
+    if isinstance(quiet, Path):
+        flag = f"-Dlog4j2.configurationFile={quiet}"
         given = settings.get("spark.driver.extraJavaOptions", "")
         if "log4j2.configurationFile" not in given:
             settings["spark.driver.extraJavaOptions"] = f"{given} {flag}".strip()
@@ -131,14 +137,12 @@ def numba_cache() -> Path | None:
     sources = Path(__file__).parent
     if os.access(sources, os.W_OK):
         return None
-    for base in (os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache",):
-        folder = Path(base) / "geneai" / "numba"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        return folder
-    return Path(tempfile.mkdtemp(prefix="geneai-numba-"))
+    folder = runtime.user_cache() / "numba"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="geneai-numba-"))
+    return folder
 
 
 def _add_jars(settings: dict[str, str]) -> None:

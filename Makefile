@@ -1,0 +1,109 @@
+# `make demo` and `make test` set up what they need, once. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+SYSTEM := deployment/deployment_scripts/setup.sh
+EXTRAS := torch tensorflow mlflow serving notebooks
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+	--custom-compile-command "make lock" pyproject.toml
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: setup ## real 1000 Genomes data from VCF to a first answer (under 3 minutes)
+	$(BIN)/geneai demo
+
+.PHONY: setup
+setup: $(VENV)/.warm ## virtual environment, Java, Spark's jars; nothing to do the second time
+
+$(BIN)/python:
+	$(SYSTEM) venv $(VENV)
+
+$(VENV)/.core: requirements/core.txt pyproject.toml setup.py | $(BIN)/python
+	@echo "setup: installing Python packages"
+	$(PIP) install --no-deps -r requirements/core.txt
+	$(PIP) install --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.core
+	@echo "setup: installing test tools"
+	$(PIP) install --no-deps -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.java: | $(BIN)/python
+	$(SYSTEM) java
+	@touch $@
+
+.jars/.complete: conf/jars.xml conf/jars.sha256 | $(VENV)/.core $(VENV)/.java
+	@echo "setup: resolving Spark's jars (Delta, S3A)"
+	$(BIN)/python -m geneai_spark.runtime .jars
+	@touch $@
+
+$(VENV)/.warm: $(VENV)/.core .jars/.complete $(shell find geneai_spark -name '*kernels.py')
+	@echo "setup: compiling kernels"
+	$(BIN)/python -m geneai_spark.doctor --warm
+	@touch $@
+
+.PHONY: extra-torch extra-tensorflow extra-mlflow extra-serving extra-notebooks
+$(EXTRAS:%=extra-%): extra-%: setup ## (extra-torch, extra-mlflow, …) add an optional part
+	$(PIP) install -r requirements/$*.txt
+
+.PHONY: jars
+jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
+	rm -f .jars/.complete
+	$(MAKE) .jars/.complete
+
+.PHONY: test
+test: setup $(VENV)/.dev ## lint, types, and every test
+	$(SYSTEM) oracles
+	$(MAKE) lint
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## rewrite the sources as ruff wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: doctor
+doctor: setup ## check this machine, and say how to mend it
+	$(BIN)/geneai doctor
+
+.PHONY: wheel
+wheel: $(VENV)/.core ## dist/*.whl, and dist/geneai_spark.zip for spark-submit --py-files
+	rm -rf build dist
+	$(PIP) wheel --no-deps -w dist .
+	cp dist/geneai_spark-*.whl dist/geneai_spark.zip
+
+.PHONY: bench-ingest
+bench-ingest: setup $(VENV)/.dev ## VCF to Delta beside Hail and bcftools, ratios printed
+	$(BIN)/python -m benchmarks.ingest
+
+.PHONY: lock
+lock: $(VENV)/.dev ## pin requirements/*.txt anew from pyproject.toml (UPGRADE=1: newest)
+	$(LOCK) $(if $(UPGRADE),--upgrade) -o requirements/core.txt
+	for extra in dev $(EXTRAS); do \
+		$(LOCK) --extra $$extra -c requirements/core.txt -o requirements/$$extra.txt; \
+	done
+
+.PHONY: clean
+clean: ## remove what builds, tests and the demo made
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf spark-warehouse metastore_db derby.log demo warehouse
+	find geneai_spark jobs conf tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## also the virtual environment and the jars
+	rm -rf $(VENV) .jars .cache
