@@ -56,8 +56,9 @@ def columns(
     n, s = len(lines.ends), len(sample_columns)
     form, keys = _forms(lines)
     fault = lines.fault
-    for row in np.flatnonzero((lines.top >= 0) & (lines.top > lines.n_alt)):
-        lines_kernels.note(fault, row, lines_kernels.ALLELE, lines.n_alt[row], 10)
+    greatest = np.maximum(lines.n_alt, 1)  # ALT `.` is an allele: it may be called 1
+    for row in np.flatnonzero((lines.top >= 0) & (lines.top > greatest)):
+        lines_kernels.note(fault, row, lines_kernels.ALLELE, greatest[row], 10)
     has_gt = np.array(["GT" in k for k in keys], np.bool_)[form] & (fault[:, 0] == 0)
 
     # Only fields that occur take part, so that memory is bounded by the text.
@@ -81,7 +82,7 @@ def columns(
     ploidy = np.zeros((n if by_genotype else 0, s), np.int8)
     wide = np.zeros(n, np.int16)
     kernels.genotypes(
-        lines.buf, rows[has_gt[rows]], position[0], sample_columns, lines.n_alt, leading_phase,
+        lines.buf, rows[has_gt[rows]], position[0], sample_columns, greatest, leading_phase,
         calls, phase, ploidy, wide, fault,
     )  # fmt: skip
     out = _genotype_columns(lines, calls, phase, position[0], has_gt, wide, s)
@@ -169,6 +170,8 @@ def _values(
             expected[:] = lines.n_alt + (one.number == "R")
         elif one.number == "G":
             expected[:] = kernels.BY_GENOTYPE
+        if one.number in ("A", "R", "G"):  # with ALT `.` callers count no ALT allele or one
+            expected[lines.n_alt == 0] = kernels.ANY
         offsets = np.zeros(len(rows) + 1, np.int32)
         cursor = np.zeros(2, np.int64)
         out = np.empty(len(rows) * (1 + 2 * s) + 64, np.uint8)

@@ -25,8 +25,8 @@ def merge_fields(
         override: declarations of the user, by ``INFO/KEY`` or ``FORMAT/KEY``; they win.
         widen: Integer in one file and Float in another becomes Float instead of an error.
 
-    Different Numbers become ``.`` (any number). Raises SchemaConflictError, which names the
-    key, both files and both declarations, where Types differ.
+    Different Numbers become ``.`` (any number), Character and String become String. Raises
+    SchemaConflictError, which names the key, both files and both declarations, where Types differ.
     """
     own = override or {}
     info = _merge("INFO", [(h.file, h.info) for h in headers], own, widen)
@@ -48,17 +48,25 @@ def _merge(
             if old.origin == "user":
                 continue
             first = origin.setdefault(key, file)
-            if old.type != new.type and not (
-                widen and {old.type, new.type} == {"Integer", "Float"}
-            ):
+            types = {old.type, new.type}
+            if len(types) == 1:
+                type_ = old.type
+            elif types == {"Character", "String"}:
+                type_ = "String"  # stored alike
+            elif types == {"Integer", "Float"} and widen:
+                type_ = "Float"
+            else:
                 raise SchemaConflictError(
-                    f"{kind} {key} is declared as {old.declaration()} in {first} "
-                    f"and as {new.declaration()} in {file}"
+                    f"{kind} {key} is {_declared(old)} in {first} and {_declared(new)} in {file}"
                 )
-            type_ = old.type if old.type == new.type else "Float"
             number = old.number if old.number == new.number else "."
             merged[key] = replace(old, type=type_, number=number)
     return merged
+
+
+def _declared(field: Field) -> str:
+    how = "reserved (undeclared)" if field.origin == "reserved" else "declared"
+    return f"{how} as {field.declaration()}"
 
 
 def column_names(

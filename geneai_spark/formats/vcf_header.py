@@ -249,7 +249,7 @@ _PLAIN = re.compile(r"[^,\"]*(?=,|$)")
 
 
 def _attributes(value: str, error: Error) -> dict[str, str]:
-    """``<ID=a,Description="b, \\"c\\"">`` -> its pairs; the first of a repeated key counts."""
+    """``<ID=a,Description="b">`` -> its pairs; the first of a repeated key counts."""
     if not value.startswith("<") or not value.endswith(">") or len(value) < 2:
         raise error("<key=value,...>", "no closing bracket" if value[:1] == "<" else "no bracket")
     pairs: dict[str, str] = {}

@@ -32,6 +32,9 @@ ARROW_TYPES = {
 #: Annotation fields whose commas and bars stay as they are; `vcf.read(split_info=...)` splits them.
 ANNOTATIONS = ("CSQ", "ANN", "BCSQ", "vep")
 
+#: Reserved INFO keys that count or place something: below 0 they say nothing.
+COUNTS = frozenset(["AC", "AD", "ADF", "ADR", "AF", "AN", "DP", "END", "MQ0", "NS"])
+
 _SYMBOLIC = re.compile(r"<[^\s,<>]+>")
 _BREAKEND = re.compile(
     r"[ACGTN]+([\[\]])[^\s,\[\]]+\1|([\[\]])[^\s,\[\]]+\2[ACGTN]+|\.[ACGTN]+|[ACGTN]+\.",
@@ -345,10 +348,10 @@ class _Run:
         start, end = self._span(7)
         value_start = np.empty((len(fields), self.n), np.int32)
         value_end = np.empty((len(fields), self.n), np.int32)
-        other = np.empty(self.n, np.bool_)
+        self.other = np.empty(self.n, np.bool_)
         kernels.scan_info(
             self.buf, start, end, p.keys, p.key_ends, p.table,
-            value_start, value_end, other, self.fault,
+            value_start, value_end, self.other, self.fault,
         )  # fmt: skip
         columns: list[pa.Array] = []
         for k, one in enumerate(fields):
@@ -359,9 +362,9 @@ class _Run:
                 self._set_symbolic_end(site, array)
             if k < len(self.layout.info):
                 columns.append(array)
-        undeclared = [self._other_info(int(r)) if other[r] else None for r in range(self.n)] if (
-            other.any()
-        ) else None  # fmt: skip
+        undeclared = None
+        if self.other.any():
+            undeclared = [self._other_info(r) if odd else None for r, odd in enumerate(self.other)]
         kind = self.layout.schema.field("INFO_undeclared").type
         columns.append(pa.array(undeclared, kind) if undeclared else pa.nulls(self.n, kind))
         return columns
@@ -370,8 +373,7 @@ class _Run:
         present = start >= 0
         bare = present & (end < start)
         if one.type == "Flag":
-            self._note(np.flatnonzero(present & ~bare), kernels.INFO_FLAG, k)
-            return pa.array(present)
+            return self._flags(k, present, bare, start, end)
         if not present.any():
             return pa.nulls(self.n, Column(one, "").arrow)
         scalar = one.number == "1" or one.key in ANNOTATIONS
@@ -395,34 +397,44 @@ class _Run:
             )
             text_kernels.parse_integers(self.buf, starts, ends, number, state)
             dot = state == 0
-            self._note(_rows_of(offsets, state == 3), kernels.INFO_TYPE, k)
-            values = pa.array(number, mask=dot)
+            values = self._numbers(k, offsets, number, state)
         else:
             number, state = self._floats(starts, ends)
             dot = state == 0
-            self._note(_rows_of(offsets, state == 3), kernels.INFO_TYPE, k)
-            values = pa.array(number, mask=dot)
+            values = self._numbers(k, offsets, number, state)
         expected = self._expected(one.number)
         if expected is not None:
             lone_dot = np.zeros(self.n, np.bool_)
             lone_dot[counts == 1] = dot[offsets[:-1][counts == 1]]
-            wrong = (counts > 0) & (counts != expected) & ~lone_dot
+            wrong = (counts > 0) & (counts != expected) & (expected >= 0) & ~lone_dot
             self._note(np.flatnonzero(wrong), kernels.INFO_COUNT, k)
         if scalar:
             first = pa.array(np.minimum(offsets[:-1], max(0, len(starts) - 1)), mask=counts == 0)
             return values.take(first)
         return _list_array(offsets, values, counts > 0)
 
+    def _numbers(self, k: int, offsets: Array, number: Array, state: Array) -> pa.Array:
+        self._note(_rows_of(offsets, state == 3), kernels.INFO_TYPE, k)
+        if self.parser.info[k].key in COUNTS:
+            self._note(_rows_of(offsets, number < 0), kernels.INFO_NEGATIVE, k)
+        return pa.array(number, mask=state == 0)
+
+    def _flags(self, k: int, present: Array, bare: Array, start: Array, end: Array) -> pa.Array:
+        """A flag is set by its key, or by `=1` and unset by `=0`, as some callers write it."""
+        valued = present & ~bare
+        byte = self.buf[np.where(valued, start, 0)]
+        sound = (end - start == 1) & ((byte == ord("0")) | (byte == ord("1")))
+        self._note(np.flatnonzero(valued & ~sound), kernels.INFO_FLAG, k)
+        self.other |= valued  # INFO_undeclared keeps the value
+        return pa.array(present & ~(valued & (byte == ord("0"))))
+
     def _expected(self, number: str) -> Array | None:
-        """Values a record must have for a Number; None where any count does."""
+        """Values a record must have for a Number; None or -1 where any count does."""
         if number.isdecimal():
             return np.full(self.n, int(number))
-        if number in ("A", "R"):
-            return self.n_alt + (number == "R")
-        if number == "G":
-            alleles = self.n_alt + 1
-            return alleles * (alleles + 1) // 2
-        return None
+        if number in ("A", "R"):  # with ALT `.` callers count no ALT allele or one: both pass
+            return np.where(self.n_alt > 0, self.n_alt + (number == "R"), -1)
+        return None  # G has no meaning in INFO
 
     def _decode(self, array: pa.StringArray) -> pa.Array:
         data = array.buffers()[2]
@@ -452,14 +464,17 @@ class _Run:
         site[2] = pa.array(end)
 
     def _other_info(self, row: int) -> list[tuple[str, str]] | None:
-        """Keys that have no column, and further values of a key that stands twice."""
+        """Keys that have no column, values of flags, further values of a key that stands twice."""
         start, end = self._span(7)
+        flags = {f.key for f in self.parser.info if f.type == "Flag"}
         known = {f.key for f in self.parser.info}
         seen: set[str] = set()
         out: dict[str, str] = {}
         for item in self._text(start[row], end[row]).split(";"):
-            key, _, value = item.partition("=")
-            if key and (key not in known or key in seen):
+            key, equals, value = item.partition("=")
+            if re.search(r"\s", key):
+                kernels.note(self.fault, row, kernels.INFO, 0, 0)
+            if key and (key not in known or key in seen or (equals and key in flags)):
                 out[key] = f"{out[key]};{value}" if key in out else value
             seen.add(key)
         return list(out.items())
@@ -501,12 +516,15 @@ class _Run:
             column, name, expected = _SITE_RULES[code]
             start, end = self._span(column)
             return name, expected, _quote(self._text(start[row], end[row]))
-        if code in (kernels.INFO_TYPE, kernels.INFO_COUNT, kernels.INFO_FLAG):
+        if code in (
+            kernels.INFO_TYPE, kernels.INFO_COUNT, kernels.INFO_FLAG, kernels.INFO_NEGATIVE
+        ):  # fmt: skip
             one = self.parser.info[which]
             expected = {
                 kernels.INFO_TYPE: f"Type={one.type}",
                 kernels.INFO_COUNT: f"Number={one.number} values",
-                kernels.INFO_FLAG: "a flag without a value",
+                kernels.INFO_FLAG: "a flag without a value, or with 0 or 1",
+                kernels.INFO_NEGATIVE: "a number not below 0",
             }[code]
             return f"INFO {one.key}", expected, _quote(self._info_value(row, one.key))
         if code == kernels.SAMPLES:
@@ -534,7 +552,7 @@ _SITE_RULES = {
     kernels.CHROM: (
         0,
         "CHROM",
-        "a contig name without white space, comma, colon or brackets",
+        "a contig name without white space, comma or brackets",
     ),
     kernels.POS: (1, "POS", "an integer from 0 to 2147483647"),
     kernels.ID: (2, "ID", "identifiers separated by semicolons, or '.'"),

@@ -330,7 +330,7 @@ def test_encodings() -> None:
 def test_repeated_declarations() -> None:
     again = INFO.replace('"d"', '"other"')
     assert parse(INFO, again).info["A"].description == "d"
-    with pytest.raises(FormatError, match="as declared before.*Number=2") as caught:
+    with pytest.raises(FormatError, match=r"as declared before.*Number=2") as caught:
         parse(INFO, INFO.replace("Number=1", "Number=2"))
     assert caught.value.line == 3
     contigs = parse("contig=<ID=1>", "contig=<ID=1,length=9>", "contig=<ID=1,length=8>").contigs
@@ -405,6 +405,12 @@ def test_merge_widens_numbers_and_refuses_types() -> None:
         merge_fields([one, three], widen=True)
     info, _ = merge_fields([one, three], {"INFO/A": Field("A", "1", "String")})
     assert info["A"] == Field("A", "1", "String", "", "user")
+
+
+def test_merge_takes_characters_for_strings() -> None:
+    one, two = file("1.vcf", line("A", "1", "Character")), file("2.vcf", line("A", "1", "String"))
+    assert merge_fields([one, two])[0]["A"].type == "String"
+    assert merge_fields([two, one])[0]["A"].type == "String"
 
 
 def test_merge_names_the_file_that_declared_first() -> None:
