@@ -1,8 +1,8 @@
 """Compressed and plain text, read in ranges that end on whole lines.
 
 BGZF (SAM specification, section 4.1) is a series of gzip members of at most 64 KiB, each telling
-its own compressed size, so that a reader can start at any block. A *virtual offset* addresses a byte of
-the text: ``block offset << 16 | offset in the inflated block``.
+its own compressed size, so that a reader can start at any block. A *virtual offset* addresses a
+byte of the text: ``block offset << 16 | offset in the inflated block``.
 
 A file is cut into `Range`s; each yields whole lines, and every line of the file is in exactly one
 range: a range owns the lines whose preceding newline lies in it, so its last line may run on into

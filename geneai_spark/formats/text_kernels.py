@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-DOT = 46
+DOT, MINUS, PLUS = 46, 45, 43
 _TEN = 10.0 ** np.arange(23)
 
 _jit = njit(cache=True, nogil=True)

@@ -148,7 +148,7 @@ def read(
 
 def register(spark: SparkSession) -> None:
     """Make ``spark.read.format("geneai.vcf")`` known to a session; does no harm twice."""
-    manager = spark._jsparkSession.sessionState().dataSourceManager()  # type: ignore[attr-defined]
+    manager = spark._jsparkSession.sessionState().dataSourceManager()
     if not manager.dataSourceExists(FORMAT):  # a second registration logs a warning
         spark.dataSource.register(VcfDataSource)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from geneai_spark.formats.text_kernels import DOT, float_at, integer_at
+from geneai_spark.formats.text_kernels import DOT, MINUS, PLUS, float_at
 from geneai_spark.formats.vcf_kernels import (
     ALLELE,
     COLON,
@@ -183,24 +183,122 @@ def wide_genotypes(buf, position, alleles, phased):
 
 
 @_jit
-def _expected(expected, r, n_alt, ploidy, i):
-    """Number of values a sample must have; for Number=G by the ploidy of its genotype."""
-    if expected[r] != BY_GENOTYPE:
-        return expected[r], expected[r]
-    alleles = n_alt[r] + 1
-    p = np.int64(ploidy[r, i]) if ploidy.shape[0] else 0
-    if p == 0:  # not told: haploid or diploid
-        return alleles, alleles * (alleles + 1) // 2
-    count = 1
-    for j in range(p):  # multisets: (alleles + p - 1) over p
-        count = count * (alleles + j) // (j + 1)
-    return count, count
+def _integers(buf, position, room, values, counts):
+    """One record's integers: values out (S * room), counts out (S), 0 where missing.
+
+    Returns (-1, least, greatest), or (first sample at fault, ...), or (-2, ...): `room` too small.
+    """
+    low, high = 0, 0
+    for i in range(position.size):
+        p = position[i]
+        base = i * room
+        count = 0
+        missing = True
+        while p >= 0:
+            if count == room:
+                return -2, low, high
+            byte = buf[p]
+            if byte == DOT:
+                values[base + count] = MISSING
+                p += 1
+            else:
+                negative = byte == MINUS
+                if negative or byte == PLUS:
+                    p += 1
+                first = p
+                value = 0
+                digit = np.int64(buf[p]) - 48
+                while 0 <= digit <= 9:
+                    value = value * 10 + digit
+                    p += 1
+                    digit = np.int64(buf[p]) - 48
+                if negative:
+                    value = -value
+                if p == first or p > first + 10 or value > 2147483647 or value <= PAD:
+                    return i, low, high
+                missing = False
+                low, high = min(low, value), max(high, value)
+                values[base + count] = value
+            count += 1
+            byte = buf[p]
+            if byte == COMMA:
+                p += 1
+            elif _value_end(byte):
+                break
+            else:
+                return i, low, high
+        if count == 0:
+            values[base] = MISSING
+        counts[i] = 0 if missing and count <= 1 else count
+        for j in range(max(count, 1), room):
+            values[base + j] = PAD
+    return -1, low, high
+
+
+@_jit
+def _floats(buf, position, room, values, counts):
+    """As `_integers`, for floats; values are float32, least and greatest are 0."""
+    bits = values.view(np.int32)
+    for i in range(position.size):
+        p = position[i]
+        base = i * room
+        count = 0
+        missing = True
+        while p >= 0:
+            if count == room:
+                return -2, 0, 0
+            if buf[p] == DOT and (buf[p + 1] == COMMA or _value_end(buf[p + 1])):
+                bits[base + count] = MISSING_FLOAT
+                p += 1
+            else:
+                number, p, state = float_at(buf, p, buf.size)
+                if state == 0:
+                    return i, 0, 0
+                missing = False
+                values[base + count] = number
+            count += 1
+            byte = buf[p]
+            if byte == COMMA:
+                p += 1
+            elif _value_end(byte):
+                break
+            else:
+                return i, 0, 0
+        if count == 0:
+            bits[base] = MISSING_FLOAT
+        counts[i] = 0 if missing and count <= 1 else count
+        for j in range(max(count, 1), room):
+            bits[base + j] = MISSING_FLOAT + 1
+    return -1, 0, 0
+
+
+@_jit
+def _miscounted(counts, expected, alleles, ploidy):
+    """First sample whose number of values is not the expected one; -1 if none."""
+    diploid = alleles * (alleles + 1) // 2
+    for i in range(counts.size):
+        count = counts[i]
+        if count == 0 or count == expected:
+            continue
+        if expected != BY_GENOTYPE:
+            return i
+        calls = np.int64(ploidy[i]) if ploidy.size else 0
+        if calls == 0:  # not told: haploid or diploid
+            if count not in (alleles, diploid):
+                return i
+        elif calls != 2 or count != diploid:
+            multisets = 1  # (alleles + calls - 1) over calls
+            for j in range(calls):
+                multisets = multisets * (alleles + j) // (j + 1)
+            if count != multisets:
+                return i
+    return -1
 
 
 @_jit
 def pack_numbers(
     buf, rows, position, columns, is_float, expected, n_alt, ploidy, field, out, offsets, cursor,
-    fault
+    fault,
 ):  # fmt: skip
     """Pack a numeric FORMAT field as typed vectors, the narrowest integers that hold a record.
 
@@ -215,73 +313,41 @@ def pack_numbers(
     n = position.shape[1]
     room = 1
     values = np.empty(n, np.int32)
-    floats = values.view(np.float32)
-    # -0.0 has the bits of MISSING, so floats carry their own marks.
-    missing = np.int32(MISSING_FLOAT) if is_float else np.int32(MISSING)
-    pad = missing + 1
+    counts = np.empty(n, np.int32)
+    no_ploidy = np.empty(0, np.int8)
     while cursor[0] < rows.size:
         r = rows[cursor[0]]
-        longest = 1
-        low, high = 0, 0
-        i = 0
         good = fault[r, 0] == 0
-        while good and i < n:
-            p = position[r, i]
-            count = 0
-            only_dots = True
-            while p >= 0 and count < room:
-                at = i * room + count
-                if buf[p] == DOT and (buf[p + 1] == COMMA or _value_end(buf[p + 1])):
-                    values[at] = missing
-                    p += 1
-                else:
-                    only_dots = False
-                    if is_float:
-                        number, p, state = float_at(buf, p, buf.size)
-                        floats[at] = number
-                        ok = state > 0
-                    else:
-                        integer, p, ok = integer_at(buf, p, buf.size)
-                        values[at] = integer
-                        low, high = min(low, integer), max(high, integer)
-                    if not ok or not (buf[p] == COMMA or _value_end(buf[p])):
-                        p = 0
-                        break
-                count += 1
-                if buf[p] != COMMA:
-                    break
-                p += 1
-            if p == 0:
-                note(fault, r, VALUE_TYPE, field, columns[i])
-                good = False
-                break
-            if p > 0 and buf[p - 1] == COMMA:  # more values than there is room for: start again
+        low, high = 0, 0
+        if good:
+            if is_float:
+                wrong, low, high = _floats(buf, position[r], room, values.view(np.float32), counts)
+            else:
+                wrong, low, high = _integers(buf, position[r], room, values, counts)
+            if wrong == -2:
                 room *= 2
                 values = np.empty(n * room, np.int32)
-                floats = values.view(np.float32)
-                i, longest, low, high = 0, 1, 0, 0
                 continue
-            if count == 0:
-                values[i * room] = missing
-            if count > 1 or not only_dots:
-                least, most = _expected(expected, r, n_alt, ploidy, i)
-                if least >= 0 and count != least and count != most:
-                    note(fault, r, VALUE_COUNT, field, columns[i])
-                    good = False
-                    break
-            for j in range(max(count, 1), room):
-                values[i * room + j] = pad
-            longest = max(longest, count)
-            i += 1
+            if wrong >= 0:
+                note(fault, r, VALUE_TYPE, field, columns[wrong])
+            elif expected[r] != ANY:
+                told = ploidy[r] if ploidy.shape[0] else no_ploidy
+                wrong = _miscounted(counts, expected[r], n_alt[r] + 1, told)
+                if wrong >= 0:
+                    note(fault, r, VALUE_COUNT, field, columns[wrong])
+            good = wrong < 0
         size = 4
         if not is_float:
             size = 1 if low >= -126 and high <= 127 else 2 if low >= -32766 and high <= 32767 else 4
+        longest = 1
+        for i in range(n):
+            longest = max(longest, counts[i])
         at = cursor[1]
-        if at + (1 + n * longest * size if good else 0) > out.size:
+        if good and at + 1 + n * longest * size > out.size:
             return False
         if good:
             out[at] = FLOAT if is_float else INT8 if size == 1 else INT16 if size == 2 else INT32
-            at = _write(values, n, room, longest, size, is_float, out, at + 1)
+            at = _write(values, n, room, longest, size, out, at + 1)
         cursor[1] = at
         cursor[0] += 1
         offsets[cursor[0]] = at
@@ -289,7 +355,7 @@ def pack_numbers(
 
 
 @_jit
-def _write(values, n, room, longest, size, is_float, out, at):
+def _write(values, n, room, longest, size, out, at):
     """Write the first `longest` of each sample's `room` values, little-endian; returns the end."""
     if size == 1:
         for i in range(n):

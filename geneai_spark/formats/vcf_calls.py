@@ -58,7 +58,10 @@ def columns(
     fault = lines.fault
     greatest = np.maximum(lines.n_alt, 1)  # ALT `.` is an allele: it may be called 1
     for row in np.flatnonzero((lines.top >= 0) & (lines.top > greatest)):
-        lines_kernels.note(fault, row, lines_kernels.ALLELE, greatest[row], 10)
+        alleles = calls[row * 2 * s : (row + 1) * 2 * s]
+        if alleles.max() > greatest[row]:
+            column = 10 + int(alleles.argmax()) // 2
+            lines_kernels.note(fault, row, lines_kernels.ALLELE, greatest[row], column)
     has_gt = np.array(["GT" in k for k in keys], np.bool_)[form] & (fault[:, 0] == 0)
 
     # Only fields that occur take part, so that memory is bounded by the text.

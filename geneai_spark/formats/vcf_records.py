@@ -162,6 +162,7 @@ class Parser:
             For runs of lines in order: the batch of good records, the number of lines, the faults.
         """
         buf = np.frombuffer(text, np.uint8)
+        words = kernels.words(buf)
         out, pos, lines = [], 0, 0
         read_calls = self.layout.genotypes and self.n_chosen > 0
         direct = read_calls and self.all_in_order
@@ -174,8 +175,8 @@ class Parser:
             calls = np.empty(rows * 2 * self.n_chosen if read_calls else 0, np.int8)
             phase = np.empty(rows * ((self.n_chosen + 7) // 8) if read_calls else 0, np.uint8)
             n, pos = kernels.scan_lines(
-                buf, pos, self.layout.n_columns, self.n_samples, direct,
-                cols, ends, top, calls, phase, fault,
+                buf, words, pos, self.layout.n_columns, self.n_samples, direct,
+                cols, ends, top, calls.view(np.uint16), phase, fault,
             )  # fmt: skip
             if n == rows:
                 self.capacity *= 2
