@@ -13,6 +13,7 @@ import numpy as np
 
 @numba.njit(cache=True, nogil=True)
 def dosages(decoded, allele):
+    """See ``genotypes.dosages``; ``allele`` < 0 counts every ALT."""
     records, samples, ploidy = decoded.shape
     out = np.empty((records, samples), np.float32)
     nan = np.float32(np.nan)
@@ -39,6 +40,7 @@ def dosages(decoded, allele):
 
 @numba.njit(cache=True, nogil=True)
 def allele_counts(flat, n_alleles):
+    """See ``genotypes.allele_counts``; ``flat`` is (records, samples x ploidy)."""
     records, size = flat.shape
     out = np.zeros((records, n_alleles), np.int32)
     for r in range(records):
@@ -58,6 +60,7 @@ def allele_counts(flat, n_alleles):
 
 @numba.njit(cache=True, nogil=True)
 def genotype_counts(decoded):
+    """See ``genotypes.genotype_counts``."""
     records, samples, ploidy = decoded.shape
     out = np.zeros((records, 3), np.int32)
     for r in range(records):

@@ -305,7 +305,7 @@ def pack_values(decoded: Array) -> pa.BinaryArray:
             continue
         real = bits[bits > INT_ABSENT]
         low, high = int(real.min(initial=0)), int(real.max(initial=0))
-        code = 1 if -127 < low and high < 128 else 2 if -32767 < low and high < 32768 else 3
+        code = 1 if low > -127 and high < 128 else 2 if low > -32767 and high < 32768 else 3
         least = np.iinfo(TYPE_CODES[code]).min
         narrow = np.where(bits > INT_ABSENT, bits, bits - INT_MISSING + least)
         packed.append(bytes([code]) + narrow.astype(TYPE_CODES[code]).tobytes())

@@ -37,15 +37,20 @@ def variants(
     sites: list[tuple[str, int, str, list[str]]],
     calls: list[list[tuple[int | None, ...]]],
     cohort: str = "default",
+    bars: list[list[list[bool]]] | None = None,
 ) -> DataFrame:
     """Make a ``variants`` DataFrame of (contig, 0-based start, REF, ALTs) and their calls."""
     packed, ploidy = genotypes.pack_calls(matrix(calls))
-    bars = genotypes.pack_phased(np.zeros((len(calls), len(calls[0]), 1), bool), 2)
+    decoded = genotypes.calls(packed, len(calls[0]), ploidy)
+    mask = np.zeros((*decoded.shape[:2], decoded.shape[2] - 1), bool)
+    phased = genotypes.pack_phased(mask if bars is None else np.array(bars), ploidy)
     rows = [
-        (contig, start, start + len(ref), "source", cohort, [], ref, alts, None, None)
-        + (width.as_py(), value.as_py(), bar.as_py())
+        (
+            *(contig, start, start + len(ref), "source", cohort, [], ref, alts, None, None),
+            *(width.as_py(), value.as_py(), bar.as_py()),
+        )
         for (contig, start, ref, alts), value, width, bar in zip(
-            sites, packed, ploidy, bars, strict=True
+            sites, packed, ploidy, phased, strict=True
         )
     ]
     return spark.createDataFrame(rows, SCHEMA)

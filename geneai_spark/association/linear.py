@@ -16,7 +16,7 @@ What is done about missing data, so that a result equals the textbook's regressi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from geneai_spark.errors import InputError, TableError
 
 Matrix = npt.NDArray[np.float64]
 
-BLOCK_BYTES = 32 << 20  # of dosages as float64: a few such matrices live at once
+BLOCK_BYTES = 4 << 20  # of dosages as float64: fits the cache, and a few such live at once
 KEYS = ["contigName", "start", "end", "cohort", "names", "referenceAllele", "alternateAlleles"]
 
 
@@ -110,7 +110,7 @@ def linear(
     n_samples = len(sample_ids)
     step = max(1, BLOCK_BYTES // (8 * max(n_samples, 1)))
 
-    def test(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def test(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for first in range(0, batch.num_rows, step):
                 block = batch.slice(first, step)
@@ -163,7 +163,7 @@ def design(
         rows = np.flatnonzero(usable[:, members[0]])
         named = tuple(names[t] for t in members)
         basis = _basis(adjust[rows], covariates, named)
-        designs.append(Design(rows, named, values[np.ix_(rows, members)], basis))
+        designs.append(Design(rows, named, values[np.ix_(rows, np.array(members))], basis))
     return designs
 
 
@@ -225,13 +225,17 @@ def _dosages(
     """Give mean-imputed dosages (samples tested, records), and the allele's frequency in them."""
     dosages = genotypes.dosages(own, allele)[:, rows]  # (records, samples tested)
     x = dosages.T.astype(np.float64)
-    if own.min(initial=0) >= 0:  # the usual record: nothing missing, one ploidy
+    least = own.min(initial=0)
+    if least >= 0:  # the usual record: nothing missing, one ploidy
         return x, x.mean(axis=0) / own.shape[2]
-    known = ~np.isnan(x)
+    missing = np.isnan(x)
+    x[missing] = 0
+    total, known = x.sum(axis=0), len(rows) - missing.sum(axis=0)
+    x += np.where(missing, _ratio(total, known), 0)
+    if least == genotypes.MISSING:
+        return x, _ratio(total, known * own.shape[2])
     copies = (own[:, rows] >= 0).sum(axis=2).T  # alleles a sample has
-    total = np.nansum(x, axis=0)
-    x = np.where(known, x, _ratio(total, known.sum(axis=0)))
-    return x, _ratio(total, (copies * known).sum(axis=0))
+    return x, _ratio(total, (copies * ~missing).sum(axis=0))
 
 
 def _untestable_to_nan(tests: Tests, x: Matrix, one: Design) -> Tests:
@@ -254,8 +258,9 @@ def _nullable(values: Matrix) -> pa.DoubleArray:
 
 
 def glow_engine(x: Matrix, one: Design) -> Tests:
-    """Test a block with Glow's Python layer (glow.py 2.1, no JVM jar), trait by trait missingness
-    being settled by ``design``.
+    """Test a block with the kernel of Glow's Python layer (glow.py 2.1; no JVM jar needed).
+
+    Glow approximates where traits are missing; ``design`` leaves it nothing missing.
 
     Args:
         x: dosages, shape (samples, variants), nothing missing.

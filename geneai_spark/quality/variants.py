@@ -8,7 +8,7 @@ heterozygous (``1/2`` too). Allele lists start with REF.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +51,7 @@ def variant_metrics(variants: DataFrame, n_samples: Mapping[str, int] | int) -> 
     schema = StructType(fields)
     arrow = to_arrow_schema(schema)
 
-    def measure(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def measure(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for cohort in pc.unique(batch.column("cohort")).to_pylist():
                 one = batch.filter(pc.equal(batch.column("cohort"), cohort))

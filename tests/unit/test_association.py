@@ -208,7 +208,10 @@ def test_summary__order_lambda_and_thinning(spark):
     rng = np.random.default_rng(2)
     chi = rng.chisquare(1, 3001) * 1.3
     p = stats.chi2.sf(chi, 1)
-    rows = [("1", i, "t", float(np.sqrt(c)), float(q)) for i, (c, q) in enumerate(zip(chi, p))]
+    rows = [
+        ("1", i, "t", float(np.sqrt(c)), float(q))
+        for i, (c, q) in enumerate(zip(chi, p, strict=True))
+    ]
     rows += [("1", 9000, "t", 40.0, 0.0), ("1", 9001, "t", -50.0, 0.0), ("1", 1, "t", None, None)]
     frame = spark.createDataFrame(
         [(c, s, "A", "C", t, x, q) for c, s, t, x, q in rows],

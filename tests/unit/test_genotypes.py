@@ -87,12 +87,16 @@ def test_calls__what_was_packed_comes_back(made):
 @given(records(), st.data())
 def test_calls__slices_and_nulls(made, data):
     samples, made = made
-    calls, bars = as_arrays(samples, made)
+    calls, _ = as_arrays(samples, made)
     packed, ploidy = genotypes.pack_calls(calls)
     null = data.draw(st.lists(st.booleans(), min_size=len(made), max_size=len(made)))
     cut = data.draw(st.integers(0, len(made)))
-    masked = pa.array([None if n else v.as_py() for n, v in zip(null, packed)], pa.binary())
-    widths = pa.array([None if n else v.as_py() for n, v in zip(null, ploidy)], pa.int32())
+    masked = pa.array(
+        [None if n else v.as_py() for n, v in zip(null, packed, strict=True)], pa.binary()
+    )
+    widths = pa.array(
+        [None if n else v.as_py() for n, v in zip(null, ploidy, strict=True)], pa.int32()
+    )
     decoded = genotypes.calls(masked[cut:], samples, widths[cut:])
     for i, r in enumerate(range(cut, len(made))):
         expected = np.full((samples, decoded.shape[2]), -2)

@@ -1,0 +1,17 @@
+"""Sample order."""
+
+from __future__ import annotations
+
+import pytest
+
+from geneai_spark import tables
+from geneai_spark.cohorts import sample_ids
+from geneai_spark.errors import TableError
+
+
+def test_sample_ids__in_order_of_the_packed_vectors(spark):
+    rows = [("b", 0, "x", "f"), ("a", 1, "p", "f"), ("a", 0, "q", "f")]
+    samples = spark.createDataFrame(rows, tables.SAMPLES.schema)
+    assert sample_ids(samples) == {"a": ["q", "p"], "b": ["x"]}
+    with pytest.raises(TableError, match="cohort 'b': position 1"):
+        sample_ids(samples.union(samples.where("cohort = 'b'")))
