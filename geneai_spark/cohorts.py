@@ -7,6 +7,11 @@ from pyspark.sql import DataFrame
 from geneai_spark.errors import TableError
 
 
+def sizes(samples: DataFrame) -> dict[str, int]:
+    """Give each cohort's number of samples."""
+    return {row["cohort"]: row["count"] for row in samples.groupBy("cohort").count().collect()}
+
+
 def sample_ids(samples: DataFrame) -> dict[str, list[str]]:
     """Give each cohort's sample ids, in the order of the packed vectors.
 

@@ -51,9 +51,32 @@ def points(
     return own.where((F.col("pValue") < always_below) | chosen)
 
 
-def bonferroni(tests: int, level: float = 0.05) -> float:
-    """Give the p-value below which one of ``tests`` is significant at ``level``."""
-    return level / max(tests, 1)
+def numbers(associations: DataFrame) -> dict[str, int | float]:
+    """Give a scan in a few numbers: tests, nulls, and per trait lambda and the least p-value."""
+    per_trait = (
+        associations.groupBy("trait")
+        .agg(F.count("*").alias("n"), F.count("pValue").alias("tested"), F.min("pValue").alias("p"))
+        .orderBy("trait")
+        .collect()
+    )
+    inflation = genomic_control(associations)
+    found: dict[str, int | float] = {
+        "tests": sum(row.tested for row in per_trait),
+        "untestable": sum(row.n - row.tested for row in per_trait),
+    }
+    for row in per_trait:
+        if row.tested:
+            found[f"lambda_{row.trait}"] = round(inflation[row.trait], 4)
+            found[f"min_p_{row.trait}"] = row.p
+    return found
 
 
-__all__: Sequence[str] = ["bonferroni", "genomic_control", "points", "top_hits"]
+def rows_of(cohort: str, traits: Sequence[str], test: str) -> str:
+    """Give the SQL predicate that selects these traits' rows of ``associations``."""
+    listed = ", ".join(map(_quoted, traits))
+    return f"cohort = {_quoted(cohort)} AND test = {_quoted(test)} AND trait IN ({listed})"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

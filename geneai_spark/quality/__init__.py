@@ -37,6 +37,17 @@ def flag(df: DataFrame, checks: Sequence[Check]) -> DataFrame:
     return df.withColumn("flags", F.array_compact(F.array(*failed)))
 
 
+def tally(flagged: DataFrame, checks: Sequence[Check]) -> dict[str, int]:
+    """Count rows, those that passed every check, and the failures of each check."""
+    failures = [
+        F.count_if(F.array_contains("flags", check.name)).alias(check.name) for check in checks
+    ]
+    (row,) = flagged.agg(
+        F.count("*").alias("rows"), F.count_if(F.size("flags") == 0).alias("passed"), *failures
+    ).collect()
+    return {name: int(count) for name, count in row.asDict().items()}
+
+
 def keep(df: DataFrame, allow: Sequence[str] = ()) -> DataFrame:
     """Drop rows that failed a check, except checks named in ``allow``.
 

@@ -44,7 +44,7 @@ def draw(
         points: tests of one trait with columns contigName, start (0-based), pValue and, for
             labels, names. Bounded: see ``association.summary.points``. Null p-values are left
             out.
-        path: the file to write.
+        path: the file to write; its folder is made.
         title: one line; say here that a trait is simulated.
         causal: (contig, start) of variants known to be causal, ringed in red.
         threshold: p-value of the dashed line.
@@ -119,8 +119,15 @@ def draw(
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    return Path(path)
+    return path
+
+
+def filename(trait: str) -> str:
+    """Name a trait's picture: ``manhattan_<trait>.png``, safe for any file system."""
+    return f"manhattan_{re.sub(r'[^A-Za-z0-9_.-]+', '_', trait)}.png"
 
 
 def _regions(data: pd.DataFrame) -> list[Region]:
@@ -130,7 +137,7 @@ def _regions(data: pd.DataFrame) -> list[Region]:
     for contig in contigs:
         starts = np.sort(data.loc[data["contigName"] == contig, "start"].to_numpy())
         empty = np.diff(starts) > 0.25 * max(starts[-1] - starts[0], 1)
-        cuts = np.flatnonzero(empty & (len(contigs) == 1)) + 1
+        cuts = np.flatnonzero(empty & (len(contigs) == 1) & (len(starts) >= 20)) + 1
         spans += [(contig, int(part[0]), int(part[-1])) for part in np.split(starts, cuts)]
     gap = 0.01 * sum(last - first + 1 for _, first, last in spans) * (3 - 2 * (len(contigs) > 1))
     regions, place = [], 0.0
