@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -94,10 +93,10 @@ def absolute(uri: str) -> str:
 
 
 def spark_uri(uri: str) -> str:
-    """``uri`` as Hadoop's file systems want it (S3 as ``s3a:``)."""
+    """``uri`` as Hadoop's file systems want it: S3 as ``s3a:``, no character escaped."""
     where = locate(uri)
     if where.scheme == "":
-        return Path(where.path).as_uri()
+        return f"file:{where.path}"
     return re.sub(r"^s3:", "s3a:", absolute(uri))
 
 

@@ -14,9 +14,9 @@ from geneai_spark.errors import StorageError
 @pytest.mark.parametrize(
     ("uri", "absolute", "spark"),
     [
-        ("/a/../b.vcf", "/b.vcf", "file:///b.vcf"),
-        ("file:///a%20b", "/a b", "file:///a%20b"),
-        ("file:/a", "/a", "file:///a"),
+        ("/a/../b.vcf", "/b.vcf", "file:/b.vcf"),
+        ("file:///a%20b", "/a b", "file:/a b"),
+        ("file:/a", "/a", "file:/a"),
         ("s3a://bucket/k.vcf", "s3://bucket/k.vcf", "s3a://bucket/k.vcf"),
         ("gs://bucket/k", "gs://bucket/k", "gs://bucket/k"),
         ("hdfs://node:8020/d/f", "hdfs://node:8020/d/f", "hdfs://node:8020/d/f"),

@@ -1,0 +1,283 @@
+"""Tables on storage: the only module that knows they are Delta tables.
+
+A table is the folder ``<warehouse>/<name>``. Every write is one atomic commit that returns its
+version. A table is created with its column comments, file statistics on the declared columns
+only (statistics on wide binary columns double the cost of a write) and liquid clustering, which
+costs a write nothing and sorts when :func:`optimize` runs.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructField, StructType
+
+from geneai_spark import filesystems
+from geneai_spark.errors import StorageError, TableError
+from geneai_spark.tables import Table
+
+
+@dataclass
+class Lineage:
+    """Versions of the tables that were read and written while it was active."""
+
+    read: dict[str, int] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One write.
+
+    Attributes:
+        version: the table's version after it.
+        rows: new rows (not those copied from rewritten files); None where it is not told.
+        files: files added.
+        bytes: their size.
+    """
+
+    version: int
+    rows: int | None
+    files: int
+    bytes: int
+
+
+_lineage: ContextVar[Lineage | None] = ContextVar("lineage", default=None)
+
+
+@contextmanager
+def lineage() -> Iterator[Lineage]:
+    """Collect which versions of which tables are read and written inside the block."""
+    seen = Lineage()
+    token = _lineage.set(seen)
+    try:
+        yield seen
+    finally:
+        _lineage.reset(token)
+
+
+def path(warehouse: str, table: Table) -> str:
+    """The URI of the table's folder, as Spark wants it."""
+    return f"{filesystems.spark_uri(warehouse).rstrip('/')}/{table.name}"
+
+
+def exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
+    """Whether the table has been created."""
+    return bool(DeltaTable.isDeltaTable(spark, path(warehouse, table)))
+
+
+def version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
+    """The table's latest version, None where there is no table."""
+    if not exists(spark, table, warehouse):
+        return None
+    return int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
+
+
+def read(
+    spark: SparkSession, table: Table, warehouse: str, version: int | None = None
+) -> DataFrame:
+    """The table at its latest version, or at ``version``: the same rows whenever it is read.
+
+    Raises:
+        TableError: there is no such table, or it differs from the declaration.
+    """
+    if not exists(spark, table, warehouse):
+        raise TableError(
+            f"table {table.name!r}: not in warehouse {warehouse}; "
+            f"a job that writes it has to run first"
+        )
+    at = version
+    if at is None:
+        at = int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
+    df = spark.read.format("delta").option("versionAsOf", at).load(path(warehouse, table))
+    if told := table.differences(df.schema):
+        raise TableError(f"table {table.name!r} in {warehouse}: {'; '.join(told)}")
+    if (seen := _lineage.get()) is not None:
+        seen.read[table.name] = at
+    return df
+
+
+def read_or_empty(spark: SparkSession, table: Table, warehouse: str) -> DataFrame:
+    """As :func:`read`; a table that does not exist yet has no rows."""
+    if exists(spark, table, warehouse):
+        return read(spark, table, warehouse)
+    return from_rows(spark, [], table)
+
+
+def from_rows(spark: SparkSession, rows: Sequence[Mapping[str, Any]], table: Table) -> DataFrame:
+    """A DataFrame of the table's declared columns from a few rows made in the driver.
+
+    It goes through Arrow: no Python worker is started, and it is one partition.
+    """
+    arrow = to_arrow_schema(table.schema)
+    return spark.createDataFrame(pa.Table.from_pylist(list(rows), arrow), table.schema).coalesce(1)
+
+
+def replace(df: DataFrame, table: Table, warehouse: str, where: str | None = None) -> int:
+    """Replace the table's rows, all or those that ``where`` selects, in one commit.
+
+    Args:
+        df: the new rows; each must satisfy ``where``.
+        where: a SQL predicate on the table's columns, e.g. ``sourceId IN ('…')``.
+
+    Returns:
+        The table's new version.
+
+    Raises:
+        TableError: ``df`` differs from the declaration, or from the stored columns' types.
+    """
+    return write(df, table, warehouse, where=where).version
+
+
+def append(df: DataFrame, table: Table, warehouse: str) -> int:
+    """Add rows in one commit; the table's new version."""
+    return write(df, table, warehouse, add=True).version
+
+
+def write(
+    df: DataFrame, table: Table, warehouse: str, *, where: str | None = None, add: bool = False
+) -> Commit:
+    """What :func:`replace` and :func:`append` do, with the commit's figures."""
+    spark, uri = df.sparkSession, path(warehouse, table)
+    df = table.conform(df)
+    _create(spark, table, warehouse, df.schema)
+    stored = _delta(spark, table, warehouse).toDF().schema
+    _same_types(table, stored, df.schema)
+    mark = uuid.uuid4().hex
+    writer = df.write.format("delta").mode("append" if add else "overwrite")
+    writer = writer.option("userMetadata", mark)
+    if where is not None:
+        writer = writer.option("replaceWhere", where)
+    if table.open_columns and {n.lower() for n in df.columns} - {n.lower() for n in stored.names}:
+        writer = writer.option("mergeSchema", "true")
+    writer.save(uri)
+    return _commit(spark, table, warehouse, mark)
+
+
+def restore(spark: SparkSession, table: Table, warehouse: str, version: int) -> int:
+    """Make the table again what it was at ``version``, as a new version, which is returned."""
+    _delta(spark, table, warehouse).restoreToVersion(version)
+    return _latest(spark, table, warehouse)
+
+
+def optimize(spark: SparkSession, table: Table, warehouse: str) -> dict[str, int]:
+    """Merge small files and lay rows out by the table's clustering columns.
+
+    Returns:
+        files_before, files_after, version.
+    """
+    delta = _delta(spark, table, warehouse)
+    before = int(delta.detail().collect()[0]["numFiles"])
+    delta.optimize().executeCompaction()
+    after = int(delta.detail().collect()[0]["numFiles"])
+    latest = _latest(spark, table, warehouse)
+    return {"files_before": before, "files_after": after, "version": latest}
+
+
+def history(
+    spark: SparkSession, table: Table, warehouse: str, limit: int = 20
+) -> list[dict[str, Any]]:
+    """The last commits, newest first: version, timestamp, operation, metrics."""
+    if not exists(spark, table, warehouse):
+        raise TableError(f"table {table.name!r}: not in warehouse {warehouse}")
+    rows = _delta(spark, table, warehouse).history(limit).collect()
+    return [
+        {
+            "version": row["version"],
+            "timestamp": row["timestamp"],
+            "operation": row["operation"],
+            "metrics": dict(row["operationMetrics"] or {}),
+        }
+        for row in rows
+    ]
+
+
+def describe(spark: SparkSession, table: Table, warehouse: str) -> dict[str, Any]:
+    """What ``geneai tables describe`` prints: place, version, rows, files, bytes, columns."""
+    df = read(spark, table, warehouse)
+    detail = _delta(spark, table, warehouse).detail().collect()[0]
+    return {
+        "name": table.name,
+        "about": table.about,
+        "location": detail["location"],
+        "version": _latest(spark, table, warehouse),
+        "rows": df.count(),
+        "files": detail["numFiles"],
+        "bytes": detail["sizeInBytes"],
+        "key": table.key,
+        "clustered_by": tuple(detail["clusteringColumns"]),
+        "properties": dict(detail["properties"]),
+        "columns": [
+            (f.name, f.dataType.simpleString(), (f.metadata or {}).get("comment", ""))
+            for f in df.schema.fields
+        ],
+    }
+
+
+def _delta(spark: SparkSession, table: Table, warehouse: str) -> DeltaTable:
+    return DeltaTable.forPath(spark, path(warehouse, table))
+
+
+def _latest(spark: SparkSession, table: Table, warehouse: str) -> int:
+    latest = version(spark, table, warehouse)
+    assert latest is not None
+    if (seen := _lineage.get()) is not None:
+        seen.written[table.name] = latest
+    return latest
+
+
+def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructType) -> None:
+    """Create the table if it is not there, with ``schema`` (conformed: comments attached)."""
+    if exists(spark, table, warehouse):
+        return
+    schema = StructType([StructField(f.name, f.dataType, True, f.metadata) for f in schema.fields])
+    builder = DeltaTable.createIfNotExists(spark).location(path(warehouse, table))
+    builder = builder.addColumns(schema).comment(table.about)
+    if table.cluster_by:
+        builder = builder.clusterBy(*table.cluster_by)
+    if table.statistics:
+        builder = builder.property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
+    builder.execute()
+
+
+def _same_types(table: Table, stored: StructType, new: StructType) -> None:
+    """Raise TableError naming every column whose stored type is another than the new rows'."""
+    types = {f.name.lower(): f for f in stored.fields}
+    told = [
+        f"{f.name}: stored as {types[f.name.lower()].dataType.simpleString()} "
+        f"({types[f.name.lower()].name}), new rows have {f.dataType.simpleString()}"
+        for f in new.fields
+        if f.name.lower() in types
+        and (types[f.name.lower()].dataType.simpleString(), types[f.name.lower()].name)
+        != (f.dataType.simpleString(), f.name)
+    ]
+    if told:
+        raise TableError(f"table {table.name!r}: {'; '.join(told)}")
+
+
+def _commit(spark: SparkSession, table: Table, warehouse: str, mark: str) -> Commit:
+    """Find the commit that carries ``mark``: others may have committed since."""
+    history = _delta(spark, table, warehouse).history(50)
+    rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
+    if not rows:
+        raise StorageError(f"table {table.name!r}: the commit is not in the table's history")
+    figures = dict(rows[0]["operationMetrics"] or {})
+    number = int(rows[0]["version"])
+    if (seen := _lineage.get()) is not None:
+        seen.written[table.name] = number
+    written = figures.get("numOutputRows")
+    return Commit(
+        number,
+        None if written is None else int(written) - int(figures.get("numCopiedRows", 0)),
+        int(figures.get("numFiles", 0)),
+        int(figures.get("numOutputBytes", 0)),
+    )
