@@ -62,8 +62,9 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), "")
-        return Check(name, False, f"{type(error).__name__}: {reason}"[:300], "see the checks above")
+        java = getattr(error, "java_exception", None)  # py4j's own text has no reason in it
+        text = java.toString() if java is not None else f"{type(error).__name__}: {error}"
+        return Check(name, False, text.splitlines()[0][:300], "see the checks above")
 
 
 def check_python() -> Check:
