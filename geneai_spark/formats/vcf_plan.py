@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from geneai_spark import filesystems, genome
 from geneai_spark.errors import ConfigError, SampleMismatchError
-from geneai_spark.formats import bgzf
+from geneai_spark.formats import bgzf, tabix
 from geneai_spark.formats.vcf_fields import column_names, merge_fields
 from geneai_spark.formats.vcf_header import Header, header_end, parse_header
 from geneai_spark.formats.vcf_records import Column, Layout
@@ -281,4 +281,22 @@ def parts(plan: Plan, target: int) -> Iterator[list[Part]]:
 
 
 def _ranges(file: VcfFile, source: bgzf.Input, layout: Layout, target: int) -> list[bgzf.Range]:
+    """Ranges of one file: those that its index names for the regions, else all of it."""
+    if layout.regions is not None and file.compression == bgzf.BGZF:
+        index = tabix.find(file.uri)
+        if index is not None:
+            return index.ranges(_file_names(layout, index))
     return bgzf.split(source, file.uri, file.compression, file.body, target)
+
+
+def _file_names(layout: Layout, index: tabix.Index) -> list[genome.Interval]:
+    """The regions by the file's own contig names, where those are to be renamed."""
+    regions = layout.regions or ()
+    if layout.build is None:
+        return list(regions)
+    return [
+        replace(one, contig=contig)
+        for one in regions
+        for contig in index.bins
+        if genome.normalise(contig, layout.build) == one.contig
+    ]
