@@ -112,9 +112,9 @@ def _forms(lines: Lines) -> tuple[Array, list[list[str]]]:
     keys = []
     for i, raw in enumerate(texts.dictionary.to_pylist()):
         text = raw.decode("utf-8", "replace")
-        one = [] if text == "." else text.split(":")
+        one = text.split(":")
         keys.append(one)
-        sound = all(_KEY.fullmatch(key) for key in one) and len(set(one)) == len(one)
+        sound = text == "." or all(_KEY.fullmatch(key) for key in one) and len(set(one)) == len(one)
         if not sound or "GT" in one[1:]:
             for row in np.flatnonzero(form == i):
                 lines_kernels.note(lines.fault, row, lines_kernels.FORMAT, 0, 0)
@@ -199,7 +199,7 @@ def _undeclared(
     sample_columns: Array,
 ) -> pa.Array:  # fmt: skip
     """FORMAT keys that have no column: the samples' values joined by TAB, by key."""
-    unknown = [[k for k, key in enumerate(one) if key not in place] for one in keys]
+    unknown = [[k for k, key in enumerate(one) if key not in place and key != "."] for one in keys]
     out: list[list[tuple[str, str]] | None] = [None] * len(lines.ends)
     if not any(unknown):
         return pa.nulls(len(out), _TEXT_MAP)

@@ -215,8 +215,8 @@ class _Run:
     def batch(self) -> pa.RecordBatch:
         """The good records; `faults` then tells of the others."""
         arrays = self._site()
-        keep = self._overlaps(arrays)
         arrays += self._info_columns(arrays)
+        keep = self._overlaps(arrays)
         if self.layout.genotypes:
             arrays += self._call_columns()
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.layout.schema)
@@ -291,11 +291,10 @@ class _Run:
             pa.list_(pa.string()),
         )
         start = pos - 1
-        self.reference_length = ref_end - ref_start
         return [
             chrom.cast(pa.string()),
             pa.array(start),
-            pa.array(start + self.reference_length),  # until INFO is read
+            pa.array(start + ref_end - ref_start),  # until INFO is read
             pa.ListArray.from_arrays(id_offsets, self._strings(id_start, id_end)),
             self._strings(ref_start, ref_end),
             pa.ListArray.from_arrays(alt_offsets, self._strings(alt_start, alt_end)),
@@ -336,7 +335,7 @@ class _Run:
             return keep
         contig, start = arrays[0].to_numpy(zero_copy_only=False), arrays[1].to_numpy()
         keep[:] = False
-        end = np.maximum(start + self.reference_length, start + 1)
+        end = np.maximum(arrays[2].to_numpy(), start + 1)
         for region in self.layout.regions:
             keep |= (contig == region.contig) & (start < region.end) & (end > region.start)
         return keep
