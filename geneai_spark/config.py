@@ -65,6 +65,10 @@ class JobConfig:
     spark: dict[str, str] = option("Spark settings, e.g. spark.spark.executor.memory=4g", {})
     seed: int = option("seed of everything random", 42)
 
+    def part(self, cls: type[Any]) -> dict[str, Any]:
+        """The settings that belong to ``cls``, one of the dataclasses this config is made of."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(_dataclass(cls))}
+
     def redact(self) -> dict[str, Any]:
         """The settings as plain values, secrets replaced by ``***``: fit for logs and tables."""
         return {k: plain(v, k) for k, v in dataclasses.asdict(self).items()}

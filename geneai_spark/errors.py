@@ -20,6 +20,8 @@ messages end up in logs.
 
 from __future__ import annotations
 
+import re
+
 
 class GeneaiError(Exception):
     """The root: catching it catches every error this project raises on purpose."""
@@ -117,3 +119,26 @@ class SampleMismatchError(InputError):
 
 class ReconciliationError(InputError):
     """Records read are not records stored plus records rejected."""
+
+
+def explain(error: BaseException) -> GeneaiError | None:
+    """The error of ours behind ``error``; None where there is none.
+
+    An error that is raised in a Python worker reaches the driver as text inside Spark's own
+    exception; it is made again from its name and message.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, GeneaiError):
+            return seen
+        seen = seen.__cause__
+    found = re.findall(r"geneai_spark\.errors\.(\w+): ([^\n]+)", str(error))
+    if not found:
+        return None
+    name, message = found[-1]
+    cls = globals().get(name)
+    if not (isinstance(cls, type) and issubclass(cls, GeneaiError)):
+        return None
+    made = cls.__new__(cls)
+    made.args = (message,)
+    return made

@@ -23,6 +23,7 @@ T = TypeVar("T")
 _WILD = re.compile(r"[*?\[]")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+_SCHEMES = ("file", "s3", "gs", "hdfs", "abfs", "abfss", *_ALIASES)
 _CHUNK = 8 << 20
 
 
@@ -71,7 +72,7 @@ def locate(uri: str) -> Location:
     scheme = _ALIASES.get(scheme, scheme)
     if scheme == "file":
         return Location("", os.path.abspath(unquote(urlsplit(uri).path)), "")
-    rest = uri.split(":", 1)[1].lstrip("/")
+    rest = uri.split(":", 1)[1].removeprefix("//")
     if scheme in ("s3", "gs"):
         return Location(scheme, rest, f"{scheme}://")
     if scheme in ("abfs", "abfss"):  # abfss://container@account.dfs.core.windows.net/path
@@ -93,7 +94,12 @@ def absolute(uri: str) -> str:
 
 
 def spark_uri(uri: str) -> str:
-    """``uri`` as Hadoop's file systems want it: S3 as ``s3a:``, no character escaped."""
+    """``uri`` as Hadoop's file systems want it: S3 as ``s3a:``, no character escaped.
+
+    Schemes that only Spark knows (``dbfs:``, …) stay as they are.
+    """
+    if (scheme := _SCHEME.match(uri)) and scheme[0][:-1].lower() not in _SCHEMES:
+        return uri
     where = locate(uri)
     if where.scheme == "":
         return f"file:{where.path}"

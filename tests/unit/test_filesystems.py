@@ -20,6 +20,7 @@ from geneai_spark.errors import StorageError
         ("s3a://bucket/k.vcf", "s3://bucket/k.vcf", "s3a://bucket/k.vcf"),
         ("gs://bucket/k", "gs://bucket/k", "gs://bucket/k"),
         ("hdfs://node:8020/d/f", "hdfs://node:8020/d/f", "hdfs://node:8020/d/f"),
+        ("hdfs:///d/f", "hdfs:///d/f", "hdfs:///d/f"),
         ("abfss://c@a.dfs.core/x/y", "abfss://c@a.dfs.core/x/y", "abfss://c@a.dfs.core/x/y"),
     ],
 )
@@ -35,6 +36,10 @@ def test_absolute__relative_paths_are_the_working_folders(
     monkeypatch.chdir(tmp_path)
     assert fs.absolute("x.vcf") == str(tmp_path / "x.vcf")
     assert fs.source_id("x.vcf") == fs.source_id(f"file://{tmp_path}/x.vcf")
+
+
+def test_spark_uri__schemes_that_only_spark_knows_pass() -> None:
+    assert fs.spark_uri("dbfs:/x") == "dbfs:/x"
 
 
 def test_locate__raise_on_unknown_scheme() -> None:

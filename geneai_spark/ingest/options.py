@@ -1,0 +1,112 @@
+"""How files are taken in: settings of the ingest jobs, and what is known of a file beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from geneai_spark import filesystems
+from geneai_spark.config import option
+from geneai_spark.errors import ConfigError
+from geneai_spark.filesystems import FileInfo
+from geneai_spark.formats import traits
+from geneai_spark.ingest import ledger
+from geneai_spark.ingest.ledger import Entry
+
+
+@dataclass(frozen=True)
+class VariantOptions:
+    """How VCF files are taken in. The first group of settings decides what is stored: with other
+    values an unchanged file is read again."""
+
+    cohort: str = option("name of the set of samples that the files share", "default")
+    per_file_cohort: bool = option("each file is a cohort of its own, named after it", False)
+    genotypes: bool = option("false reads sites only", True)
+    info: tuple[str, ...] | None = option("INFO keys to keep; null: all", None)
+    format: tuple[str, ...] | None = option("FORMAT keys to keep; null: all", None)
+    samples_file: str | None = option("text file of sample ids to keep, one a line", None)
+    regions: tuple[str, ...] | None = option("only these regions, e.g. 22:1-5000", None)
+    contigs: str | None = option("genome build whose contig names to use, e.g. GRCh38", None)
+    split_info: tuple[str, ...] = option("INFO keys to split into fields, e.g. CSQ", ())
+    on_malformed: Literal["reject", "fail"] = option(
+        "a malformed line goes to table rejects, or fails its file", "reject"
+    )
+
+    force: bool = option("read unchanged files again", False)
+    on_error: Literal["continue", "stop"] = option("after a file that fails", "continue")
+    optimize: Literal["auto", "always", "never"] = option("merge small files afterwards", "auto")
+    checksum: bool = option("keep each file's sha256 (reads it once more, meanwhile)", True)
+    group_files: int = option("most files of one commit", 64)
+    group_gigabytes: float = option("most gigabytes of one commit", 64.0)
+
+    def fingerprint(self) -> str:
+        """A digest of what decides which rows a file gives."""
+        names = [f.name for f in dataclasses.fields(VariantOptions)]
+        chosen = {n: getattr(self, n) for n in names[: names.index("force")]}
+        return ledger.fingerprint(chosen | {"samples": self.samples()})
+
+    def samples(self) -> list[str] | None:
+        """The sample ids of ``samples_file``, None for all."""
+        if self.samples_file is None:
+            return None
+        file = filesystems.open_input(self.samples_file)
+        try:
+            ids = file.read_at(file.size(), 0).decode().split()
+        finally:
+            file.close()
+        if len(set(ids)) != len(ids):
+            raise ConfigError(f"samples_file: {self.samples_file}: an id stands there twice")
+        return ids
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to take in: as listed, with its header's samples and build, and its cohort."""
+
+    info: FileInfo
+    samples: tuple[str, ...]
+    build: str | None
+    cohort: str
+
+    @property
+    def id(self) -> str:
+        return filesystems.source_id(self.info.uri)
+
+
+def cohort_names(files: Sequence[FileInfo], known: Mapping[str, Entry]) -> dict[str, str]:
+    """A cohort of its own for each file, by URI: its name without endings.
+
+    A file keeps the name it has in the ledger; where two files have one name, or another file
+    has it already, a part of the source id is added, so that a name never changes hands.
+    """
+    names: dict[str, str] = {}
+    taken = {entry.cohort: entry.sourceId for entry in known.values()}
+    for info in files:
+        own = filesystems.source_id(info.uri)
+        stem = os.path.basename(info.uri).split(".vcf")[0]
+        longer = f"{stem}-{own[:6]}"
+        if taken.get(longer) == own or taken.setdefault(stem, own) != own:
+            stem = longer
+        names[info.uri] = stem
+    return names
+
+
+@dataclass(frozen=True)
+class TraitOptions:
+    """How files of traits are taken in; all but ``force`` decide what is stored."""
+
+    cohort: str = option("the cohort whose samples the traits belong to", "default")
+    sample_column: str | None = option("column of sample ids; null: found by its name", None)
+    delimiter: str | None = option("one character; null: found from the first line", None)
+    columns: tuple[str, ...] | None = option("traits to keep; null: all", None)
+    text: tuple[str, ...] = option("traits to keep as text though they look like numbers", ())
+    missing: tuple[str, ...] = option("what stands for a missing value", traits.MISSING)
+
+    force: bool = option("read unchanged files again; replace traits of other files", False)
+
+    def fingerprint(self) -> str:
+        """A digest of what decides which rows a file gives."""
+        return ledger.fingerprint({k: v for k, v in vars(self).items() if k != "force"})

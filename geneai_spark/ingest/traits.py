@@ -1,0 +1,161 @@
+"""Files of traits into ``traits``, ``rejects`` and the ledger ``ingests``, as for variants:
+an unchanged file changes nothing, a changed one replaces its own rows, the ledger comes last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from geneai_spark import filesystems, progress, store, tables
+from geneai_spark.errors import GeneaiError, InputError, ReconciliationError
+from geneai_spark.filesystems import FileInfo
+from geneai_spark.formats import traits
+from geneai_spark.ingest import checks, ledger
+from geneai_spark.ingest.ledger import Entry, any_of
+from geneai_spark.ingest.options import TraitOptions
+
+_KIND = "traits"
+
+
+def ingest_traits(
+    spark: SparkSession, warehouse: str, inputs: str | Sequence[str], **options: Any
+) -> dict[str, int | float | str]:
+    """Take files of traits into ``traits``, ``rejects`` and ``ingests``.
+
+    Args:
+        inputs: files, folders and globs.
+        options: see :class:`geneai_spark.ingest.options.TraitOptions`.
+
+    Returns:
+        files, files_unchanged, records_in (lines), records_stored (samples), records_rejected,
+        values, traits.
+
+    Raises:
+        StorageError: an input matches nothing.
+        InputError: files that were not stored, each with its reason; the others are stored.
+    """
+    chosen = TraitOptions(**options)
+    known, fingerprint = ledger.load(spark, warehouse), chosen.fingerprint()
+    files = filesystems.list_files(inputs)
+    done: list[Entry] = []
+    failed: list[Entry] = []
+    names: set[str] = set()
+    values = unchanged = 0
+    for info in files:
+        before = known.get(filesystems.source_id(info.uri))
+        if not chosen.force and ledger.is_current(before, info, fingerprint):
+            unchanged += 1
+            continue
+        try:
+            with progress.stage(f"ingest {info.uri.rpartition('/')[2]}", spark) as stage:
+                found = _parse(info, chosen)
+                entry = _store(spark, warehouse, info, found, chosen)
+                stage.result = f"{found.samples:,} samples, {len(found.traits):,} traits"
+        except GeneaiError as error:
+            reason = str(error).removeprefix(f"{info.uri}: ")
+            failed.append(ledger.failed_entry(info, _KIND, reason, fingerprint, before))
+        else:
+            done.append(entry)
+            values += found.values.num_rows
+            names.update(found.traits)
+    if failed:
+        ledger.record(spark, warehouse, failed)
+        told = "; ".join(f"{entry.uri}: {entry.reason}" for entry in failed)
+        raise InputError(f"{len(failed)} of {len(files)} files were not stored: {told}")
+    return {
+        "files": len(files),
+        "files_unchanged": unchanged,
+        "records_in": sum(entry.recordsIn or 0 for entry in done),
+        "records_stored": sum(entry.recordsStored for entry in done),
+        "records_rejected": sum(entry.recordsRejected for entry in done),
+        "values": values,
+        "traits": len(names),
+    }
+
+
+def _parse(info: FileInfo, options: TraitOptions) -> traits.Traits:
+    found = traits.read(
+        info.uri,
+        sample_column=options.sample_column,
+        delimiter=options.delimiter,
+        columns=options.columns,
+        text=options.text,
+        missing=options.missing,
+    )
+    checks.same_file(info)
+    return found
+
+
+def _store(
+    spark: SparkSession,
+    warehouse: str,
+    info: FileInfo,
+    found: traits.Traits,
+    options: TraitOptions,
+) -> Entry:
+    source = filesystems.source_id(info.uri)
+    _check_other_files(spark, warehouse, source, found, options)
+    table = found.values.append_column("sourceId", pa.repeat(pa.scalar(source), len(found.values)))
+    table = table.append_column("cohort", pa.repeat(pa.scalar(options.cohort), len(table)))
+    rows = spark.createDataFrame(table.select(tables.TRAITS.schema.names), tables.TRAITS.schema)
+    where = any_of([source])
+    if options.force and found.traits:
+        listed = ", ".join(map(checks.quoted, found.traits))
+        cohort = checks.quoted(options.cohort)
+        where = f"({where}) OR (cohort = {cohort} AND trait IN ({listed}))"
+    commit = store.write(rows, tables.TRAITS, warehouse, where=where)
+    if commit.rows is not None and commit.rows != len(table):
+        raise ReconciliationError(f"{len(table)} values read, {commit.rows} stored")
+    _rejects(spark, warehouse, source, found)
+    entry = ledger.stored_entry(
+        info,
+        _KIND,
+        cohort=options.cohort,
+        checksum=filesystems.checksum(info.uri),
+        recordsIn=found.samples + len(found.rejected),
+        recordsStored=found.samples,
+        recordsRejected=len(found.rejected),
+        options=options.fingerprint(),
+        genomeBuild=None,
+        tableVersion=commit.version,
+    )
+    ledger.record(spark, warehouse, [entry])
+    return entry
+
+
+def _check_other_files(
+    spark: SparkSession,
+    warehouse: str,
+    source: str,
+    found: traits.Traits,
+    options: TraitOptions,
+) -> None:
+    """A sample has one value of a trait: another file's is replaced on request only."""
+    if options.force:
+        return
+    others = store.read_or_empty(spark, tables.TRAITS, warehouse).where(
+        (F.col("cohort") == options.cohort) & (F.col("sourceId") != source)
+    )
+    mine = spark.createDataFrame(found.values.select(["sampleId", "trait"]))
+    clash = others.join(mine, ["sampleId", "trait"], "left_semi").groupBy("trait").count().collect()
+    if clash:
+        named = ", ".join(f"{r['trait']} ({r['count']} samples)" for r in sorted(clash)[:10])
+        raise InputError(
+            f"another file has given cohort {options.cohort!r} values of {named}; "
+            "force=true replaces these traits"
+        )
+
+
+def _rejects(spark: SparkSession, warehouse: str, source: str, found: traits.Traits) -> None:
+    where = any_of([source])
+    old = store.read_or_empty(spark, tables.REJECTS, warehouse).where(where)
+    if not found.rejected and old.isEmpty():
+        return
+    rows = [{"sourceId": source, **vars(one)} for one in found.rejected]
+    store.replace(
+        store.from_rows(spark, rows, tables.REJECTS), tables.REJECTS, warehouse, where=where
+    )
