@@ -1,0 +1,41 @@
+"""This project's part of the ingest benchmark: run by the project's own Python, see README.md.
+
+    python run_geneai.py empty
+    python run_geneai.py read FILE OUT...     # formats.vcf.read to the table `variants`
+    python run_geneai.py ingest FILE OUT...   # the job ingest_variants: also samples, ledger
+
+Each OUT is a warehouse that does not exist yet.
+
+`empty` starts and stops a session, so that its cost can be told apart.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
+
+from geneai_spark.session import get_session
+
+MASTER = "local[2]"
+CONF = {"spark.driver.memory": "4g"}
+
+mode, *paths = sys.argv[1:]
+spark = get_session("benchmark", CONF, MASTER)
+if mode == "read":
+    from geneai_spark import store, tables
+    from geneai_spark.formats import vcf
+
+    source, *targets = paths
+    for target in targets:
+        store.write(vcf.read(spark, source, on_malformed="fail"), tables.VARIANTS, target)
+elif mode == "ingest":
+    from geneai_spark.jobs import ingest_variants
+
+    source, *targets = paths
+    for target in targets:
+        ingest_variants.run(spark, ingest_variants.Config(inputs=[source], warehouse=target))
+elif mode != "empty":
+    raise SystemExit(f"unknown mode {mode!r}: empty, read or ingest")
+spark.stop()
