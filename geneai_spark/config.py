@@ -58,7 +58,8 @@ def option(help: str, default: Any = dataclasses.MISSING, **metadata: Any) -> An
 @dataclass(frozen=True)
 class JobConfig:
     """What every job can be told. A job adds its own fields with :func:`option`; a rule that
-    spans fields goes into ``__post_init__`` and raises ValueError."""
+    spans fields goes into ``__post_init__`` and raises ValueError.
+    """
 
     warehouse: str = option("URI of the folder that holds the tables", "warehouse")
     profile: str = option("where it runs: a file of conf/profiles", "local")

@@ -16,7 +16,8 @@ _WEIGHT_DIGITS = 5  # hex digits of the source id: sums of weighted lines stay f
 
 def weight(source_id: Column) -> Column:
     """A number that differs from file to file. The sum of lines times weight tells whether each
-    line was counted for its own file, at the price of one sum instead of one a file."""
+    line was counted for its own file, at the price of one sum instead of one a file.
+    """
     return F.conv(F.substring(source_id, 1, _WEIGHT_DIGITS), 16, 10).cast("long")
 
 

@@ -20,7 +20,8 @@ from geneai_spark.ingest.ledger import Entry
 @dataclass(frozen=True)
 class VariantOptions:
     """How VCF files are taken in. The first group of settings decides what is stored: with other
-    values an unchanged file is read again."""
+    values an unchanged file is read again.
+    """
 
     cohort: str = option("name of the set of samples that the files share", "default")
     per_file_cohort: bool = option("each file is a cohort of its own, named after it", False)

@@ -1,5 +1,6 @@
 """Files of traits into ``traits``, ``rejects`` and the ledger ``ingests``, as for variants:
-an unchanged file changes nothing, a changed one replaces its own rows, the ledger comes last."""
+an unchanged file changes nothing, a changed one replaces its own rows, the ledger comes last.
+"""
 
 from __future__ import annotations
 

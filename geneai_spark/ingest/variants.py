@@ -281,7 +281,8 @@ class _Ingestion:
 
     def _rejects(self, group: list[Source], where: str, count: int) -> dict[str, int]:
         """Write the rejected lines; how many each file has. Reads the files again if there are
-        any: most files have none, and keeping them aside would burden every read."""
+        any: most files have none, and keeping them aside would burden every read.
+        """
         old = store.read_or_empty(self.spark, tables.REJECTS, self.warehouse).where(where)
         if not count and old.isEmpty():
             return {}
