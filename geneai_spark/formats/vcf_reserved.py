@@ -3,7 +3,8 @@
 Source: tables of reserved keys in the VCF specifications 4.0-4.5 (samtools/hts-specs). A row
 is ``KEY Number Type``; later versions override what earlier ones said (``CN`` was an Integer
 until 4.3) and keys are known to every version: AD is reserved since 4.3, and what older
-files put under that key is the same.
+files put under that key is the same. Left out: the base modification keys of 4.5 (``M5mC`` …).
+LGL and LGP are Floats as the GL and GP that they stand for, although the table of 4.5 says Integer.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ RUL . Integer|RUC . Float|RB . Integer|CIRUC . Float|CIRB . Integer|RUB . Intege
 _FORMAT = """
 GT 1 String|AD R Integer|ADF R Integer|ADR R Integer|DP 1 Integer|EC A Integer|FT 1 String
 GL G Float|GLE . String|GP G Float|GQ 1 Integer|HQ 2 Integer|MQ 1 Integer|PL G Integer
-PP G Integer|PQ 1 Integer|PS 1 Integer|CN 1 Integer|CNQ 1 Float|CNL G Float|CNP G Float
+PP G Integer|PQ 1 Integer|PS 1 Integer|CN 1 Integer|CNQ 1 Float|CNL . Float|CNP G Float
 NQ 1 Integer|HAP 1 Integer|AHAP 1 Integer
 """
-_FORMAT_4_4 = "CN 1 Float|PSL P String|PSO P Integer|PSQ P Integer"
+_FORMAT_4_3 = "CNL G Float"
+_FORMAT_4_4 = "CN 1 Float|CICN 2 Float|PSL P String|PSO P Integer|PSQ P Integer"
 _FORMAT_4_5 = """
 LAA . Integer|LAD LR Integer|LADF LR Integer|LADR LR Integer|LEC LA Integer|LEN 1 Integer
 LGL LG Float|LGP LG Float|LPL LG Integer|LPP LG Integer
@@ -84,5 +86,8 @@ def reserved_info(version: Version) -> dict[str, Field]:
 def reserved_format(version: Version) -> dict[str, Field]:
     """Reserved FORMAT keys as VCF `version` declares them, by key."""
     return _rows(
-        _FORMAT, _FORMAT_4_4 if version >= (4, 4) else "", _FORMAT_4_5 if version >= (4, 5) else ""
+        _FORMAT,
+        _FORMAT_4_3 if version >= (4, 3) else "",
+        _FORMAT_4_4 if version >= (4, 4) else "",
+        _FORMAT_4_5 if version >= (4, 5) else "",
     )
