@@ -115,7 +115,7 @@ def load(
 
 def help_text(cls: type[Any], job: str) -> str:
     """The text of ``geneai JOB --help``: each setting, its type, default and meaning."""
-    rows = list(_rows(cls, ""))
+    rows = sorted(_rows(cls, ""), key=lambda row: row[2] is not None)  # required ones first
     width = max(len(name) for name, *_ in rows)
     kinds = max(len(kind) for _, kind, *_ in rows)
     needed = [f"{name}={example}" for name, _, default, _, example in rows if default is None]
@@ -272,7 +272,13 @@ def _rows(
         meta = field.metadata
         name = f"{prefix}{field.name}"
         kind = type_name(hints[field.name])
-        yield name, kind, default, meta.get("help", ""), meta.get("example", "" if default else "…")
+        yield (
+            name,
+            kind,
+            default,
+            meta.get("help", ""),
+            meta.get("example", "…" if default is None else ""),
+        )
 
 
 def _default_text(value: Any) -> str:

@@ -33,6 +33,7 @@ def redact_text(text: str) -> str:
 
 
 def plain(value: Any, key: str = "") -> Any:
+    """``value`` as YAML or JSON could hold it; ``***`` where ``key`` is that of a secret."""
     if isinstance(value, dict):
         return {k: plain(v, k) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -58,6 +59,7 @@ class _Loader(yaml.BaseLoader):
 
 
 def parse_yaml(source: str, text: str) -> Mapping[str, Any]:
+    """The mapping that ``text`` holds, every scalar as text; ConfigError naming ``source``."""
     try:
         tree = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -157,6 +159,7 @@ def _kind(value: Any) -> str:
 
 
 def type_name(hint: Any) -> str:
+    """A type as a user reads it: ``list of text``, ``number or null``, ``reject|fail``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         names = [type_name(a) for a in arguments if a is not type(None)]
@@ -175,6 +178,7 @@ def type_name(hint: Any) -> str:
 
 
 def flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Nested keys joined with dots, with their values."""
     for key, value in mapping.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")

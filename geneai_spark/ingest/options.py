@@ -74,6 +74,7 @@ class Source:
 
     @property
     def id(self) -> str:
+        """The file's source id."""
         return filesystems.source_id(self.info.uri)
 
 
