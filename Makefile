@@ -87,9 +87,28 @@ wheel: $(VENV)/.core ## dist/*.whl, and dist/geneai_spark.zip for spark-submit -
 	$(PIP) wheel --no-deps -w dist .
 	cp dist/geneai_spark-*.whl dist/geneai_spark.zip
 
+PEERS := .cache/peers/hail
+
+$(PEERS)/.complete: benchmarks/requirements-peers.txt
+	$(SYSTEM) venv $(PEERS)
+	$(PEERS)/bin/pip --disable-pip-version-check -q install -r $<
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: $(PEERS)/.complete ## Hail and msprime, in an environment of their own
+	$(SYSTEM) oracles
+
+.PHONY: bench-data
+bench-data: bench-peers ## simulate the benchmarks' files (1.8 GB of text, 114 MB stored)
+	$(PEERS)/bin/python benchmarks/simulate.py
+
 .PHONY: bench-ingest
-bench-ingest: setup $(VENV)/.dev ## VCF to Delta beside Hail and bcftools, ratios printed
-	$(BIN)/python -m benchmarks.ingest
+bench-ingest: setup bench-data ## VCF to Delta beside Hail and bcftools, ratios printed
+	$(BIN)/python benchmarks/ingest.py
+
+.PHONY: bench-memory
+bench-memory: setup bench-data ## peak memory of each worker while 1.1 GB of text is ingested
+	$(BIN)/python benchmarks/memory.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## pin requirements/*.txt anew from pyproject.toml (UPGRADE=1: newest)
