@@ -40,7 +40,8 @@ from geneai_spark.formats.vcf_reserved import Field
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geneai_spark.formats.vcf_records import Fault, Layout
+    from geneai_spark.formats.vcf_faults import Fault
+    from geneai_spark.formats.vcf_layout import Layout
 
 __all__ = ["FORMAT", "VcfFile", "inspect", "read", "read_batches", "register"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geneai_spark.formats import text_kernels
 from geneai_spark.formats import vcf_call_kernels as kernels
 from geneai_spark.formats import vcf_kernels as lines_kernels
+from geneai_spark.formats.vcf_lines import Lines
 from geneai_spark.formats.vcf_reserved import Field
 
 Array = NDArray[Any]
@@ -21,23 +22,13 @@ _KEY = re.compile(r"[A-Za-z_][0-9A-Za-z_.]*")
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
 
 
-class Lines(NamedTuple):
-    """A run of R lines as `vcf_kernels.scan_lines` found them."""
-
-    buf: Array  # uint8
-    cols: Array  # (R, 10)
-    ends: Array  # (R)
-    top: Array  # (R): greatest allele where genotypes are converted already, else -1
-    n_alt: Array  # (R)
-    fault: Array  # (R, 3)
-
-
 def columns(
     lines: Lines,
     calls: Array,
     phase: Array,
     *,
     fields: Sequence[Field],
+    rest: bool,
     choice: Array,
     sample_columns: Array,
     leading_phase: bool,
@@ -46,7 +37,7 @@ def columns(
 
     Args:
         calls: int8, flat (R, S, 2), and phase: bits, flat: filled where `lines.top` says so.
-        fields: FORMAT fields to pack, GT not among them.
+        fields: FORMAT fields to pack, GT not among them; rest: whether to keep all others.
         choice: (samples of the file) place among the S chosen, -1 to leave out.
         sample_columns: (S) 1-based column of each chosen sample.
 
@@ -96,7 +87,8 @@ def columns(
         in_form = np.array([one.key in k for k in keys], np.bool_)
         mine = rows[in_form[form[rows]]]
         out.append(_values(lines, mine, position[place[one.key]], sample_columns, one, i, ploidy))
-    out.append(_undeclared(lines, rows, form, keys, place, sample_columns))
+    known = place if rest else {key: 0 for form_keys in keys for key in form_keys}
+    out.append(_undeclared(lines, rows, form, keys, known, sample_columns))
     return out
 
 
@@ -114,7 +106,8 @@ def _forms(lines: Lines) -> tuple[Array, list[list[str]]]:
         text = raw.decode("utf-8", "replace")
         one = text.split(":")
         keys.append(one)
-        sound = text == "." or all(_KEY.fullmatch(key) for key in one) and len(set(one)) == len(one)
+        unlike = len(set(one)) == len(one)
+        sound = text == "." or (unlike and all(_KEY.fullmatch(key) for key in one))
         if not sound or "GT" in one[1:]:
             for row in np.flatnonzero(form == i):
                 lines_kernels.note(lines.fault, row, lines_kernels.FORMAT, 0, 0)

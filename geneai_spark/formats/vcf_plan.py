@@ -13,7 +13,7 @@ from geneai_spark.errors import ConfigError, SampleMismatchError
 from geneai_spark.formats import bgzf, tabix
 from geneai_spark.formats.vcf_fields import column_names, merge_fields
 from geneai_spark.formats.vcf_header import Header, header_end, parse_header
-from geneai_spark.formats.vcf_records import Column, Layout
+from geneai_spark.formats.vcf_layout import Column, Layout
 from geneai_spark.formats.vcf_reserved import Field, reserved_format, reserved_info
 
 SCAN_BYTES = 256 << 10  # body text in which undeclared reserved keys are looked for
@@ -147,7 +147,8 @@ def make_plan(
         cohort: name of the cohort whose samples the files share.
         per_file_cohort: take each file as a cohort of its own, named after the file.
         genotypes: False reads sites only.
-        info, format: keys to read; None reads all. Keys that no file has are an error.
+        info, format: keys to read; None reads all, also undeclared ones. Keys that no file has
+            are an error.
         samples: samples to read, in this order; None reads all.
         regions: as samtools writes them; only records that overlap one are read.
         build: rename contigs as this genome build does.
@@ -190,6 +191,8 @@ def make_plan(
             choice=choice,
             info=info_columns,
             format=format_columns,
+            info_rest=info is None,
+            format_rest=format is None,
             genotypes=genotypes,
             percent=file.header.version >= (4, 3),
             leading_phase=file.header.version >= (4, 4),
