@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
-from geneai_spark import cohorts, job, quality, store, tables
+from geneai_spark import cohorts, job, progress, quality, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.quality import variants
 
@@ -34,10 +34,14 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         min_call_rate=config.min_call_rate,
         min_minor_allele_frequency=config.min_minor_allele_frequency,
     )
-    metrics = variants.variant_metrics(stored, cohorts.sizes(samples))
-    version = store.replace(quality.flag(metrics, checks), tables.VARIANT_QUALITY, config.warehouse)
-    flagged = store.read(spark, tables.VARIANT_QUALITY, config.warehouse, version)
-    return {**quality.tally(flagged, checks)}
+    with progress.stage("check quality", spark) as stage:
+        metrics = variants.variant_metrics(stored, cohorts.sizes(samples))
+        flagged = quality.flag(metrics, checks)
+        version = store.replace(flagged, tables.VARIANT_QUALITY, config.warehouse)
+        written = store.read(spark, tables.VARIANT_QUALITY, config.warehouse, version)
+        told = quality.tally(written, checks)
+        stage.result = f"{told['rows']:,} variants measured, {told['passed']:,} passed all checks"
+    return {**told}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
-from geneai_spark import cohorts, job, store, tables
+from geneai_spark import cohorts, job, progress, store, tables
 from geneai_spark.association import linear, summary
 from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import TableError
@@ -42,14 +42,17 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         engine=config.engine,
     )
     own = summary.rows_of(config.cohort, config.traits, "linear")
-    version = store.replace(tested, tables.ASSOCIATIONS, config.warehouse, where=own)
-    stored = store.read(spark, tables.ASSOCIATIONS, config.warehouse, version).where(own)
+    with progress.stage("run gwas", spark) as stage:
+        version = store.replace(tested, tables.ASSOCIATIONS, config.warehouse, where=own)
+        stored = store.read(spark, tables.ASSOCIATIONS, config.warehouse, version).where(own)
+        told = summary.numbers(stored)
+        stage.result = f"{told['tests']:,} tests, {told['untestable']:,} alleles do not vary"
     if config.picture is not None:
         for trait in config.traits:
             path = f"{config.picture}/{manhattan.filename(trait)}"
             title = f"{trait}, cohort {config.cohort}: linear association"
             manhattan.draw(summary.points(stored, trait).toPandas(), path, title=title)
-    return {**summary.numbers(stored)}
+    return {**told}
 
 
 if __name__ == "__main__":

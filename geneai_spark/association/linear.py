@@ -193,7 +193,7 @@ def _test_block(
 ) -> Iterator[pa.RecordBatch]:
     """Test a block of records: one batch of rows for each ALT number and design."""
     decoded = genotypes.calls(block.column("call_genotype"), n_samples, block.column("call_ploidy"))
-    n_alts = pc.list_value_length(block.column("alternateAlleles")).to_numpy()
+    n_alts = pc.list_value_length(block.column("alternateAlleles")).fill_null(0).to_numpy()
     for allele in range(1, int(n_alts.max(initial=0)) + 1):
         having = np.flatnonzero(n_alts >= allele)
         records = block.take(pa.array(having))

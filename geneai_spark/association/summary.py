@@ -8,6 +8,8 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from scipy import stats
 
+from geneai_spark.ingest.checks import quoted
+
 ORDER = ("pValue", "contigName", "start", "referenceAllele", "alternateAllele")
 
 
@@ -73,10 +75,5 @@ def numbers(associations: DataFrame) -> dict[str, int | float]:
 
 def rows_of(cohort: str, traits: Sequence[str], test: str) -> str:
     """Give the SQL predicate that selects these traits' rows of ``associations``."""
-    listed = ", ".join(map(_quoted, traits))
-    return f"cohort = {_quoted(cohort)} AND test = {_quoted(test)} AND trait IN ({listed})"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    listed = ", ".join(map(quoted, traits))
+    return f"cohort = {quoted(cohort)} AND test = {quoted(test)} AND trait IN ({listed})"
