@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geneai_spark.errors import InputError, SetupError, StorageError
+from geneai_spark.errors import GeneaiError, InputError, SetupError, StorageError
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for dataset in DATASETS.values():
             print(describe(dataset), end="\n\n")
         return 0
-    dataset = get(arguments.name)
-    print(describe(dataset))
-    print(f"  file     {download(arguments.name, arguments.to)}")
+    print(describe(get(arguments.name)))
+    try:
+        print(f"  file     {download(arguments.name, arguments.to)}")
+    except GeneaiError as error:
+        print(f"geneai data: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -29,6 +29,7 @@ from geneai_spark import (
     tables,
 )
 from geneai_spark.association import summary
+from geneai_spark.errors import explain
 from geneai_spark.jobs import check_quality, ingest_traits, ingest_variants, run_gwas
 from geneai_spark.report import manhattan
 
@@ -65,6 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--to", default="demo", help="folder for data, tables, picture (demo)")
     place = Place(Path(parser.parse_args(argv).to))
+    try:
+        return run(place)
+    except Exception as error:
+        ours = explain(error)
+        if ours is None:
+            raise
+        print(f"geneai demo: {ours}", file=sys.stderr)
+        return 1
+
+
+def run(place: Place) -> int:
+    """Download, ingest, measure, test, print; 0 if the planted variants come first, else 1."""
     start = time.monotonic()
     with progress.stage("data") as stage:
         vcf = datasets.download("chr22-demo", place.data)

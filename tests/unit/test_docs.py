@@ -50,7 +50,7 @@ def test_readme__geneai_commands_exist_with_their_settings(command, rest):
         known = {name for name, *_ in config._rows(job_config(command), "")}
         assert {word.partition("=")[0] for word in settings} <= known
     else:
-        assert command in cli.COMMANDS or f"*Planned: `geneai {command}`" in README
+        assert command in cli.TOOLS or f"*Planned: `geneai {command}`" in README
     for name in re.findall(r"download (\S+)", rest):
         assert name in datasets.DATASETS
 
@@ -79,13 +79,15 @@ def test_readme__links_lead_somewhere():
 
 
 def test_readme__tables_exist_and_are_all_listed():
-    listed = set(re.findall(r"^\| `([a-z_]+)` \| an? ", README, re.MULTILINE))
-    assert listed - {"sample_quality"} == set(tables.TABLES) - {"sample_quality"}
+    section = README.partition("\n## Tables\n")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+    assert listed == set(tables.TABLES) - {"sample_quality"}  # which no job writes yet
 
 
 def test_readme__python_blocks_name_what_exists():
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         compile(block, "README.md", "exec")
+        block = re.sub(r'"[^"]*"', '""', block)
         for module, names in re.findall(r"^from (\S+) import (.+)$", block, re.MULTILINE):
             for name in names.split(","):
                 loaded = importlib.import_module(module)
