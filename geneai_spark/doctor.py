@@ -123,11 +123,12 @@ def check_jars() -> Check:
 
 def check_kernel_cache() -> Check:
     """Compiled kernels can be kept, so that a process need not compile them again."""
-    from geneai_spark.session import numba_cache
+    from geneai_spark.session import kernel_cache
 
-    folder = numba_cache() or Path(geneai_spark.__file__).parent
-    ok = os.access(folder, os.W_OK)
-    return Check("kernel cache", ok, str(folder), "set NUMBA_CACHE_DIR to a writable folder")
+    folder = kernel_cache()
+    detail = str(folder) if folder else "neither beside the sources nor in the user's cache"
+    mend = "set NUMBA_CACHE_DIR to a writable folder"
+    return Check("kernel cache", folder is not None, detail, mend)
 
 
 def check_tools() -> Check:
@@ -193,10 +194,6 @@ def _check_remote(warehouse: str) -> Check:
 
 def warm_up() -> int:
     """Compile every kernel into the cache; the number of modules that have kernels to compile."""
-    from geneai_spark.session import numba_cache
-
-    if cache := numba_cache():
-        os.environ["NUMBA_CACHE_DIR"] = str(cache)
     warmed = 0
     for module in pkgutil.walk_packages(geneai_spark.__path__, "geneai_spark."):
         if module.name.endswith("kernels"):

@@ -28,9 +28,14 @@ DEFAULTS: Mapping[str, str] = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.session.timeZone": "UTC",
-    # Relative: the executor's own working folder, writable and private to the application.
-    # Without it each Python worker compiles the kernels of a --py-files zip anew.
-    "spark.executorEnv.NUMBA_CACHE_DIR": "numba-cache",
+}
+
+# Where executors are processes of their own.
+CLUSTER_DEFAULTS: Mapping[str, str] = {
+    # Numba keeps the compiled kernels of a --py-files zip, or of a read-only installation, in
+    # the user's cache: a home folder that may not exist there. Relative: the executor's own
+    # working folder, writable, private, and gone with the application.
+    "spark.executorEnv.XDG_CACHE_HOME": "cache",
 }
 
 # On one machine.
@@ -69,9 +74,9 @@ def get_session(
         log.warning("spark-submit runs with --master %s; %s is ignored", master, asked)
     settings = {**(conf or {}), **submitted}
     local = master.startswith("local") and not master.startswith("local-cluster")
-    settings = {**DEFAULTS, **(LOCAL_DEFAULTS if local else {}), **settings}
+    settings = {**DEFAULTS, **(LOCAL_DEFAULTS if local else CLUSTER_DEFAULTS), **settings}
     if local:
-        _prepare_local(settings, conf or {}, submitted)
+        _prepare_local(settings)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         os.environ["JAVA_HOME"] = str(runtime.require_java().home)
     _add_jars(settings)
@@ -107,42 +112,35 @@ def _submitted() -> dict[str, str]:
     return {k: v for k, v in SparkConf().getAll() if not k.startswith("spark.submit.")}
 
 
-def _prepare_local(
-    settings: dict[str, str], conf: Mapping[str, str], submitted: Mapping[str, str]
-) -> None:
+def _prepare_local(settings: dict[str, str]) -> None:
     """Workers use this Python and this machine's loopback; the driver's log is quiet."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    key = "spark.executorEnv.NUMBA_CACHE_DIR"
-    if key not in conf and key not in submitted:
-        if cache := numba_cache():
-            os.environ["NUMBA_CACHE_DIR"] = settings[key] = str(cache)
-        else:
-            del settings[key]
+    if kernel_cache() is None:
+        os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="geneai-cache-")
     quiet = resources.files("geneai_spark.conf").joinpath("log4j2.properties")
-    if isinstance(quiet, Path):
+    given = settings.get("spark.driver.extraJavaOptions", "")
+    if isinstance(quiet, Path) and "log4j2.configurationFile" not in given:
         flag = f"-Dlog4j2.configurationFile={quiet}"
-        given = settings.get("spark.driver.extraJavaOptions", "")
-        if "log4j2.configurationFile" not in given:
-            settings["spark.driver.extraJavaOptions"] = f"{given} {flag}".strip()
+        settings["spark.driver.extraJavaOptions"] = f"{given} {flag}".strip()
 
 
-def numba_cache() -> Path | None:
-    """Where compiled kernels are kept: None means beside their sources, numba's own choice.
+def kernel_cache() -> Path | None:
+    """Where Numba keeps compiled kernels: the first writable of its places, or None.
 
-    A folder is chosen only where the sources' folder cannot take them: a zip, or read-only.
+    NUMBA_CACHE_DIR, beside the sources, the user's cache. Without any of them each Python
+    worker would compile the kernels anew, or fail.
     """
-    if given := os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(given)
-    sources = Path(__file__).parent
-    if os.access(sources, os.W_OK):
-        return None
-    folder = runtime.user_cache() / "numba"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="geneai-numba-"))
-    return folder
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    for folder in (Path(given) if given else None, Path(__file__).parent, home / "numba"):
+        if folder is None:
+            continue
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            return folder
+    return None
 
 
 def _add_jars(settings: dict[str, str]) -> None:

@@ -157,15 +157,17 @@ def test_a_jar_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
         runtime._check(tmp_path, "")
 
 
-def test_kernel_cache_is_beside_the_sources_unless_they_are_read_only(
+def test_kernel_cache__the_first_writable_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert session.numba_cache() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "made" / "later"))
+    sources = Path(session.__file__).parent
+    assert session.kernel_cache() == sources
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "given"))
+    assert session.kernel_cache() == tmp_path  # the folder that exists above it
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != sources)
+    assert session.kernel_cache() == tmp_path
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    folder = session.numba_cache()
-    assert folder == tmp_path / "geneai" / "numba"
-    assert folder.is_dir()
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "/given")
-    assert session.numba_cache() == Path("/given")
+    assert session.kernel_cache() is None
