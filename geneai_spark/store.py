@@ -22,7 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructField, StructType
 
 from geneai_spark import filesystems
-from geneai_spark.errors import StorageError, TableError
+from geneai_spark.errors import TableError
 from geneai_spark.tables import Table
 
 
@@ -268,8 +268,8 @@ def _commit(spark: SparkSession, table: Table, warehouse: str, mark: str) -> Com
     """Find the commit that carries ``mark``: others may have committed since."""
     history = _delta(spark, table, warehouse).history(50)
     rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
-    if not rows:
-        raise StorageError(f"table {table.name!r}: the commit is not in the table's history")
+    if not rows:  # nothing to add and nothing to remove: Delta makes no commit
+        return Commit(_latest(spark, table, warehouse), 0, 0, 0)
     figures = dict(rows[0]["operationMetrics"] or {})
     number = int(rows[0]["version"])
     if (seen := _lineage.get()) is not None:

@@ -100,7 +100,7 @@ def read(
     lines = [line for line in every if line not in skipped][: table.num_rows]
     ids = pc.utf8_trim_whitespace(table[sample_column])
     keep, no_id = _with_ids(table, ids, lines)
-    table = table.filter(pa.array(keep)).combine_chunks()
+    table = table.filter(pa.array(keep, pa.bool_())).combine_chunks()
     lines = [line for line, kept in zip(lines, keep, strict=True) if kept]
     ids = pc.utf8_trim_whitespace(table[sample_column])
     _check_unique(uri, ids, lines)
