@@ -24,11 +24,15 @@ as_root() {
 
 updated=
 apt_install() {
+    local package
     export DEBIAN_FRONTEND=noninteractive
     if [ -z "$updated" ]; then
         as_root apt-get update -qq >/dev/null || return 1
         updated=yes
     fi
+    for package; do # a release that lacks it: say nothing, the caller has another
+        apt-cache policy "$package" | grep -q 'Candidate: [0-9]' || return 1
+    done
     say "installing $*"
     as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
