@@ -146,6 +146,8 @@ def _pyspark_jars() -> list[Path]:
     if spec is None or spec.origin is None:
         raise SetupError("pyspark is not installed: run `make setup`")
     folder = Path(spec.origin).parent / "jars"
+    if not folder.is_dir():  # spark-submit imports pyspark from a zip inside SPARK_HOME
+        folder = Path(os.environ.get("SPARK_HOME", "")) / "jars"
     return [
         jar
         for part in ("ivy-2", "commons-cli", "commons-lang3")

@@ -1,0 +1,71 @@
+"""The jobs check_quality and run_gwas on a small warehouse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from geneai_spark.jobs import check_quality, run_gwas
+
+from geneai_spark import config, store, tables
+from geneai_spark.errors import ConfigError, InputError, TableError
+from tests import packed
+
+ODD = "o'brien \\ height (%)"
+IDS = [f"s{i}" for i in range(30)]
+DOSES = np.random.default_rng(4).binomial(2, 0.4, (3, 30))
+Y = np.random.default_rng(5).normal(size=30) + DOSES[0]
+
+
+@pytest.fixture(scope="module")
+def warehouse(spark, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("jobs") / "tables")
+    call = [(0, 0), (0, 1), (1, 1)]
+    calls = [[call[d] for d in row] for row in DOSES]
+    calls[2][:10] = [(None, None)] * 10
+    sites = [("1", 100 * i, "A", ["C"]) for i in range(3)]
+    store.replace(packed.variants(spark, sites, calls), tables.VARIANTS, folder)
+    samples = [("default", i, sample, "f") for i, sample in enumerate(IDS)]
+    traits = [
+        ("default", sample, name, float(value), None, "f")
+        for name, values in ((ODD, Y), ("other", -Y), ("age", range(30)))
+        for sample, value in zip(IDS, values, strict=True)
+    ]
+    for rows, table in ((samples, tables.SAMPLES), (traits, tables.TRAITS)):
+        store.replace(spark.createDataFrame(rows, table.schema), table, folder)
+    return folder
+
+
+def test_check_quality__flags_and_counts(spark, warehouse):
+    told = check_quality.run(spark, check_quality.Config(warehouse=warehouse))
+    assert told == {"rows": 3, "passed": 2, "low_call_rate": 1, "monomorphic": 0, "rare": 0}
+    stored = store.read(spark, tables.VARIANT_QUALITY, warehouse)
+    assert stored.where("size(flags) > 0").collect()[0].callRate == pytest.approx(20 / 30)
+
+
+def test_run_gwas__replaces_its_own_traits_only(spark, warehouse, tmp_path):
+    both = run_gwas.Config(traits=[ODD, "other"], covariates=["age"], warehouse=warehouse)
+    assert run_gwas.run(spark, both)["tests"] == 6
+    again = run_gwas.Config(traits=[ODD], warehouse=warehouse, picture=str(tmp_path / "new"))
+    told = run_gwas.run(spark, again)
+    assert told["tests"] == 3
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["manhattan_o_brien_height_.png"]
+    rows = store.read(spark, tables.ASSOCIATIONS, warehouse).where("start = 0").collect()
+    assert {row.trait for row in rows} == {ODD, "other"} and len(rows) == 2
+    found = {row.trait: (row.effect, row.pValue) for row in rows}
+    alone = sm.OLS(Y, sm.add_constant(DOSES[0])).fit()
+    aged = sm.OLS(-Y, np.column_stack([np.ones(30), DOSES[0], range(30)])).fit()
+    assert found[ODD] == pytest.approx((alone.params[1], alone.pvalues[1]), rel=1e-8)
+    assert found["other"] == pytest.approx((aged.params[1], aged.pvalues[1]), rel=1e-8)
+
+
+def test_run_gwas__raises_on_unknown_cohort_and_trait(spark, warehouse):
+    with pytest.raises(TableError, match="no cohort 'trio'"):
+        run_gwas.run(spark, run_gwas.Config(traits=["other"], cohort="trio", warehouse=warehouse))
+    with pytest.raises(InputError, match="no numeric trait weight"):
+        run_gwas.run(spark, run_gwas.Config(traits=["weight"], warehouse=warehouse))
+
+
+def test_config__thresholds_have_a_range():
+    with pytest.raises(ConfigError, match="min_call_rate must lie between"):
+        config.load(check_quality.Config, None, ["min_call_rate=95"])
