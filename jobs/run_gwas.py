@@ -20,7 +20,7 @@ class Config(JobConfig):
     traits: list[str] = option("names in the table traits to test", example="simulated_trait")
     covariates: list[str] = option("names in the table traits to adjust for", [])
     cohort: str = option("the cohort to test", "default")
-    engine: str = option("what computes the tests: glow", "glow")
+    engine: str = option("what computes the tests: glow, numpy or auto", "auto")
     picture: str | None = option("folder for Manhattan pictures, one a trait", None)
 
 

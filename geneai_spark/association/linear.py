@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
+from scipy import stats
 
 from geneai_spark import genotypes, tables
 from geneai_spark.errors import InputError, TableError
@@ -79,7 +81,7 @@ def linear(
     *,
     traits: Sequence[str],
     covariates: Sequence[str] = (),
-    engine: str = "glow",
+    engine: str = "auto",
 ) -> DataFrame:
     """Test every ALT allele of one cohort against every trait.
 
@@ -89,7 +91,7 @@ def linear(
         phenotypes: indexed by sample id; columns hold traits and covariates, NaN is missing.
         traits: columns to test.
         covariates: columns to adjust for; an intercept is always there.
-        engine: a name of ``ENGINES``.
+        engine: a name of ``ENGINES``, or ``auto``: glow where it is installed, else numpy.
 
     Returns:
         Rows of the ``associations`` table with ``test`` = linear.
@@ -102,8 +104,10 @@ def linear(
     needed = [*KEYS, "call_genotype", "call_ploidy"]
     if missing := [name for name in needed if name not in variants.columns]:
         raise TableError(f"variants: no column {', '.join(missing)}: ingest with genotypes")
+    if engine == "auto":  # glow.py has no release for NumPy 2, so none for Python 3.13
+        engine = "glow" if find_spec("glow") else "numpy"
     if engine not in ENGINES:
-        raise InputError(f"engine {engine!r} is unknown: choose of {', '.join(ENGINES)}")
+        raise InputError(f"engine {engine!r} is unknown: choose of auto, {', '.join(ENGINES)}")
     designs = design(sample_ids, phenotypes, traits, covariates)
     schema = tables.ASSOCIATIONS.schema
     arrow = to_arrow_schema(schema)
@@ -292,4 +296,23 @@ def glow_engine(x: Matrix, one: Design) -> Tests:
     return Tests(*(out[name].to_numpy(np.float64).reshape(shape) for name in columns))
 
 
-ENGINES: Mapping[str, Engine] = {"glow": glow_engine}
+def numpy_engine(x: Matrix, one: Design) -> Tests:
+    """Test a block in plain NumPy: the textbook's formula after Frisch-Waugh-Lovell.
+
+    Args:
+        x: dosages, shape (samples, variants), nothing missing.
+        one: traits and covariates of the same samples.
+    """
+    x = x - one.basis @ (one.basis.T @ x)
+    y = one.traits - one.basis @ (one.basis.T @ one.traits)
+    xx = np.square(x).sum(axis=0)  # (variants,)
+    yy = np.square(y).sum(axis=0)[:, None]  # (traits, 1)
+    with np.errstate(all="ignore"):  # variants that do not vary become NaN
+        effect = (y.T @ x) / xx  # (traits, variants)
+        residual = np.maximum(yy - np.square(effect) * xx, 0)
+        error = np.sqrt(residual / one.freedom / xx)
+        statistic = effect / error
+    return Tests(effect, error, statistic, 2 * stats.t.sf(np.abs(statistic), one.freedom))
+
+
+ENGINES: Mapping[str, Engine] = {"glow": glow_engine, "numpy": numpy_engine}

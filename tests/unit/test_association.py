@@ -9,7 +9,7 @@ import statsmodels.api as sm
 
 from geneai_spark import tables
 from geneai_spark.association import summary
-from geneai_spark.association.linear import design, linear, pivot
+from geneai_spark.association.linear import ENGINES, design, linear, pivot
 from geneai_spark.errors import InputError, TableError
 from tests import packed
 
@@ -103,6 +103,25 @@ def test_linear__as_statsmodels_with_missing_traits_and_genotypes(
         assert compare([row for row in rows if row.trait == trait], expected) > 250
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engine__as_statsmodels(engine):
+    if engine == "glow":
+        pytest.importorskip("glow", reason="glow.py does not go with NumPy 2")
+    rng = np.random.default_rng(8)
+    ids = [f"s{i}" for i in range(60)]
+    x = rng.uniform(0, 2, (60, 7))
+    frame = pd.DataFrame(rng.normal(size=(60, 4)), index=ids, columns=["y", "z", "age", "pc1"])
+    frame["y"] += 5 * x[:, 3]
+    (one,) = design(ids, frame, ["y", "z"], ["age", "pc1"])
+    found = ENGINES[engine](x, one)
+    for t, trait in enumerate(one.names):
+        for g in range(7):
+            known = sm.add_constant(np.column_stack([x[:, g], frame[["age", "pc1"]]]))
+            fit = sm.OLS(frame[trait].to_numpy(), known).fit()
+            expected = [fit.params[1], fit.bse[1], fit.tvalues[1], fit.pvalues[1]]
+            np.testing.assert_allclose([part[t, g] for part in found], expected, rtol=1e-9)
+
+
 def test_linear__haploid_monomorphic_multi_allelic(spark):
     ids = [f"s{i}" for i in range(8)]
     rng = np.random.default_rng(5)
@@ -179,7 +198,7 @@ def test_design__raises_on_too_few_and_on_repeated_samples():
 
 def test_linear__raises_on_unknown_engine_and_absent_genotypes(spark):
     variants = packed.variants(spark, [("1", 2, "A", ["C"])], [[(0, 1)] * 6])
-    with pytest.raises(InputError, match="choose of glow"):
+    with pytest.raises(InputError, match="choose of auto, glow"):
         linear(variants, IDS, FRAME, traits=["y"], engine="magic")
     with pytest.raises(TableError, match="no column call_genotype"):
         linear(variants.drop("call_genotype"), IDS, FRAME, traits=["y"])
