@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from geneai_spark.formats import text_kernels, vcf_calls, vcf_info
 from geneai_spark.formats import vcf_kernels as kernels
 from geneai_spark.formats.vcf_faults import Fault, explain
-from geneai_spark.formats.vcf_layout import Layout
+from geneai_spark.formats.vcf_layout import Column, Layout
 from geneai_spark.formats.vcf_lines import Lines, rows_of
+from geneai_spark.formats.vcf_reserved import Field
 from geneai_spark.genome import Interval, normalise
 
 Array = NDArray[Any]
@@ -191,3 +192,16 @@ def _is_alt(text: str) -> bool:
         or _SYMBOLIC.fullmatch(text) is not None
         or _BREAKEND.fullmatch(text) is not None
     )
+
+
+def warm_up() -> None:
+    """Parse two records that use every kernel, so that they are compiled and cached."""
+    types = (("I", "Integer"), ("F", "Float"), ("S", "String"))
+    columns = [
+        Column(Field(key, number, kind), key + number) for key, kind in types for number in "1A"
+    ]
+    call_columns = [Column(Field(key, "A", kind), f"call_{key}") for key, kind in types]
+    text = b"1\t5\ta;b\tA\tC\t1.5\tPASS\tI=1;F=.5;S=x\tGT\t0|1\n"
+    text += b"1\t6\t.\tA\t<X>\t.\t.\tI=2\tGT:I:F:S\t0/1/1:1:2:x\n"
+    for choice in (None, (0,)):
+        Parser(Layout(10, choice, tuple(columns), tuple(call_columns))).parse(text)
