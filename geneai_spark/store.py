@@ -19,7 +19,7 @@ import pyarrow as pa
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import filesystems
 from geneai_spark.errors import TableError
@@ -159,7 +159,8 @@ def write(
         writer = writer.option("replaceWhere", where)
     if table.open_columns and {n.lower() for n in df.columns} - {n.lower() for n in stored.names}:
         writer = writer.option("mergeSchema", "true")
-    writer.save(uri)
+    with _plain_binaries(spark, df.schema):
+        writer.save(uri)
     return _commit(spark, table, warehouse, mark)
 
 
@@ -247,6 +248,26 @@ def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructTyp
     if table.statistics:
         builder = builder.property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
     builder.execute()
+
+
+@contextmanager
+def _plain_binaries(spark: SparkSession, schema: StructType) -> Iterator[None]:
+    """Write binary columns without Parquet's dictionary and without least and greatest values.
+
+    Packed genotypes gain nothing from them, and comparing and hashing values of kilobytes cost a
+    sixth of a write. Keys of the session, because Delta hands no others to Parquet; taken back.
+    """
+    binaries = [f.name for f in schema.fields if isinstance(f.dataType, BinaryType)]
+    kinds = ("parquet.enable.dictionary", "parquet.column.statistics.enabled")
+    keys = [f"{kind}#{name}" for kind in kinds for name in binaries]
+    keys = [key for key in keys if spark.conf.get(key, None) is None]
+    for key in keys:
+        spark.conf.set(key, "false")
+    try:
+        yield
+    finally:
+        for key in keys:
+            spark.conf.unset(key)
 
 
 def _same_types(table: Table, stored: StructType, new: StructType) -> None:
