@@ -154,8 +154,8 @@ def inflate_blocks(source: Input, file: str, start: int = 0) -> Iterator[tuple[b
                 )
         block = data[at : at + size]
         try:
-            # Checks CRC32 and ISIZE, as a gzip member's trailer gives them.
-            text = bytes(deflate.gzip_decompress(block, int.from_bytes(block[-4:], "little")))
+            # Checks CRC32 and ISIZE, as a gzip member's trailer gives them. Not made bytes: a copy.
+            text = deflate.gzip_decompress(block, int.from_bytes(block[-4:], "little"))
         except (deflate.DeflateError, ValueError, MemoryError) as error:
             raise BgzfError(
                 file,
