@@ -14,13 +14,14 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import deflate
 
 from geneai_spark.errors import BgzfError
 
 PLAIN, GZIP, BGZF = "plain", "gzip", "bgzf"
+Text: TypeAlias = bytes | bytearray
 
 MAX_BLOCK = 1 << 16
 EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -129,7 +130,7 @@ def check_eof_block(source: Input, file: str) -> None:
         )
 
 
-def inflate_blocks(source: Input, file: str, start: int = 0) -> Iterator[tuple[bytes, int]]:
+def inflate_blocks(source: Input, file: str, start: int = 0) -> Iterator[tuple[Text, int]]:
     """Yield (text, block offset) of each BGZF block from block offset `start` to the end.
 
     Raises:
@@ -167,7 +168,7 @@ def inflate_blocks(source: Input, file: str, start: int = 0) -> Iterator[tuple[b
         at += size
 
 
-def inflate_gzip(source: Input, file: str) -> Iterator[tuple[bytes, int]]:
+def inflate_gzip(source: Input, file: str) -> Iterator[tuple[Text, int]]:
     """Yield (text, offset in the text) of a gzip file of one or more members.
 
     Raises:
@@ -200,7 +201,7 @@ def inflate_gzip(source: Input, file: str) -> Iterator[tuple[bytes, int]]:
         raise BgzfError(file, "the end of a gzip member", "the end of the file", offset=position)
 
 
-def read_plain(source: Input, start: int = 0) -> Iterator[tuple[bytes, int]]:
+def read_plain(source: Input, start: int = 0) -> Iterator[tuple[Text, int]]:
     """Yield (text, byte offset) from `start` to the end."""
     while text := source.read_at(READ_BYTES, start):
         yield text, start
@@ -209,7 +210,7 @@ def read_plain(source: Input, start: int = 0) -> Iterator[tuple[bytes, int]]:
 
 def pieces(
     source: Input, file: str, compression: str, start: int = 0
-) -> Iterator[tuple[bytes, int]]:
+) -> Iterator[tuple[Text, int]]:
     """Yield (text, offset) from `start`: offsets are virtual for BGZF, else positions in the text.
 
     A gzip file can only be read from 0.
@@ -249,13 +250,13 @@ def chunks(
 
     A last line without a newline gets one.
     """
-    held: list[bytes] = []
+    held: list[Text] = []
     marks: list[tuple[int, int]] = []
     length = 0
     skipping = not part.at_line  # until the first newline
     limit: int | None = None  # position in the held text where the range ends
 
-    def position_of_end(text: bytes, offset: int) -> int | None:
+    def position_of_end(text: Text, offset: int) -> int | None:
         """Where in the held text `part.end` falls, once the piece that holds it is there."""
         if compression == BGZF:
             if offset >> 16 > part.end >> 16:
