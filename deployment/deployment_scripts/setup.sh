@@ -5,7 +5,7 @@
 #   setup.sh venv FOLDER    a virtual environment
 #   setup.sh java           Java 17 or 21
 #   setup.sh oracles        bcftools, plink2, samtools, tabix: tests skip without them
-set -euo pipefail
+set -euo pipefail  # so no `| grep -q`: it ends early, and the pipe with it
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -31,7 +31,7 @@ apt_install() {
         updated=yes
     fi
     for package; do # a release that lacks it: say nothing, the caller has another
-        apt-cache policy "$package" | grep -q 'Candidate: [0-9]' || return 1
+        apt-cache policy "$package" | grep 'Candidate: [0-9]' >/dev/null || return 1
     done
     say "installing $*"
     as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
@@ -69,7 +69,7 @@ fit_java() {
     for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" \
         /usr/lib/jvm/*/bin/java /opt/homebrew/opt/openjdk*/bin/java; do
         [ -x "$java" ] || continue
-        "$java" -version 2>&1 | grep -qE 'version "(17|21)[."]' && return
+        "$java" -version 2>&1 | grep -E 'version "(17|21)[."]' >/dev/null && return
     done
     return 1
 }

@@ -105,7 +105,7 @@ def read(
             by the header's description; otherwise they stay one string.
         schema: declarations that win over the headers': a StructType with some of the INFO_ and
             call_ columns, or fields by ``INFO/KEY`` and ``FORMAT/KEY``.
-        partition_bytes: stored bytes a task reads; default: two tasks a core, 2 to 32 MiB.
+        partition_bytes: stored bytes a task reads; default: a core's share, 2 to 32 MiB.
         emit: ``variants``; ``all`` adds `lines`, which sums up to the number of data lines (for
             reconciliation); ``rejects`` gives the rejected lines alone.
 
@@ -118,8 +118,8 @@ def read(
     files = inspect(paths)
     fields = _user_fields(schema)
     if partition_bytes is None:
-        tasks = 2 * spark.sparkContext.defaultParallelism
-        share = sum(file.size for file in files) // tasks
+        # A task a core where the files are small: fewer, larger output files cost least.
+        share = sum(file.size for file in files) // spark.sparkContext.defaultParallelism + 1
         partition_bytes = min(max(share, 2 << 20), PARTITION_BYTES)
     given = {
         "paths": [file.uri for file in files],
