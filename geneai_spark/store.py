@@ -8,7 +8,6 @@ costs a write nothing and sorts when :func:`optimize` runs.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import filesystems
-from geneai_spark.errors import StorageError, TableError
+from geneai_spark.errors import TableError
 from geneai_spark.tables import Table
 
 
@@ -78,7 +77,9 @@ def exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
 
 def version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
     """The table's latest version, None where there is no table."""
-    return _versions(spark, table, warehouse)[0] if exists(spark, table, warehouse) else None
+    if not exists(spark, table, warehouse):
+        return None
+    return int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
 
 
 def read(
@@ -96,7 +97,7 @@ def read(
         )
     at = version
     if at is None:
-        at = _versions(spark, table, warehouse)[0]
+        at = int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
     df = spark.read.format("delta").option("versionAsOf", at).load(path(warehouse, table))
     if told := table.differences(df.schema):
         raise TableError(f"table {table.name!r} in {warehouse}: {'; '.join(told)}")
@@ -148,10 +149,9 @@ def write(
     """What :func:`replace` and :func:`append` do, with the commit's figures."""
     spark, uri = df.sparkSession, path(warehouse, table)
     df = table.conform(df)
-    stored = df.schema
-    if not _create(spark, table, warehouse, df.schema):
-        stored = _delta(spark, table, warehouse).toDF().schema
-        _same_types(table, stored, df.schema)
+    _create(spark, table, warehouse, df.schema)
+    stored = _delta(spark, table, warehouse).toDF().schema
+    _same_types(table, stored, df.schema)
     mark = uuid.uuid4().hex
     writer = df.write.format("delta").mode("append" if add else "overwrite")
     writer = writer.option("userMetadata", mark)
@@ -236,10 +236,10 @@ def _latest(spark: SparkSession, table: Table, warehouse: str) -> int:
     return latest
 
 
-def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructType) -> bool:
+def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructType) -> None:
     """Create the table if it is not there, with ``schema`` (conformed: comments attached)."""
     if exists(spark, table, warehouse):
-        return False
+        return
     schema = StructType([StructField(f.name, f.dataType, True, f.metadata) for f in schema.fields])
     builder = DeltaTable.createIfNotExists(spark).location(path(warehouse, table))
     builder = builder.addColumns(schema).comment(table.about)
@@ -248,7 +248,6 @@ def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructTyp
     if table.statistics:
         builder = builder.property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
     builder.execute()
-    return True
 
 
 @contextmanager
@@ -286,52 +285,14 @@ def _same_types(table: Table, stored: StructType, new: StructType) -> None:
         raise TableError(f"table {table.name!r}: {'; '.join(told)}")
 
 
-# The log's folder is asked directly: `history` runs a Spark job each time.
-
-
-def _versions(spark: SparkSession, table: Table, warehouse: str) -> list[int]:
-    """The versions in the table's log, newest first."""
-    log = _log_folder(spark, table, warehouse)
-    names = [str(one.getPath().getName()) for one in _hadoop(spark, log).listStatus(log)]
-    found = [int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdecimal()]
-    return sorted(found, reverse=True)
-
-
-def _commit_info(spark: SparkSession, table: Table, warehouse: str, number: int) -> dict[str, Any]:
-    """What a commit says of itself: operation, userMetadata, operationMetrics."""
-    assert spark._jvm is not None
-    log = _log_folder(spark, table, warehouse)
-    file = spark._jvm.org.apache.hadoop.fs.Path(log, f"{number:020}.json")
-    stream = _hadoop(spark, log).open(file)
-    try:
-        text = str(spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
-    finally:
-        stream.close()
-    for line in text.splitlines():
-        if line.startswith('{"commitInfo"'):
-            return dict(json.loads(line)["commitInfo"])
-    return {}
-
-
-def _log_folder(spark: SparkSession, table: Table, warehouse: str) -> Any:
-    assert spark._jvm is not None
-    return spark._jvm.org.apache.hadoop.fs.Path(path(warehouse, table) + "/_delta_log")
-
-
-def _hadoop(spark: SparkSession, folder: Any) -> Any:
-    """Hadoop's file system of a folder, with the session's settings."""
-    return folder.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
-
-
 def _commit(spark: SparkSession, table: Table, warehouse: str, mark: str) -> Commit:
     """Find the commit that carries ``mark``: others may have committed since."""
-    for number in _versions(spark, table, warehouse)[:50]:
-        told = _commit_info(spark, table, warehouse, number)
-        if told.get("userMetadata") == mark:
-            break
-    else:
-        raise StorageError(f"table {table.name!r}: the commit is not in the table's history")
-    figures = told.get("operationMetrics") or {}
+    history = _delta(spark, table, warehouse).history(50)
+    rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
+    if not rows:  # nothing to add and nothing to remove: Delta makes no commit
+        return Commit(_latest(spark, table, warehouse), 0, 0, 0)
+    figures = dict(rows[0]["operationMetrics"] or {})
+    number = int(rows[0]["version"])
     if (seen := _lineage.get()) is not None:
         seen.written[table.name] = number
     written = figures.get("numOutputRows")
