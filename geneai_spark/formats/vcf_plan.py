@@ -237,19 +237,20 @@ def _choice(file: VcfFile, first: VcfFile, wanted: list[str], *, subset: bool) -
     if lacking and subset:
         raise SampleMismatchError(
             f"{file.uri}: {len(lacking)} of the {len(wanted)} samples asked for are not in it "
-            f"(numbers {_few([i + 1 for i in lacking])} of the list)"
+            f"(numbers {few([i + 1 for i in lacking])} of the list)"
         )
     if not subset and (lacking or extra):
         raise SampleMismatchError(
             f"{file.uri} and {first.uri} are of one cohort and differ in their samples: the first "
             f"lacks {len(lacking)} of the other's {len(wanted)} (samples "
-            f"{_few([i + 1 for i in lacking])}) and has {len(extra)} that the other lacks (samples "
-            f"{_few(extra)}); per_file_cohort takes each file as a cohort of its own"
+            f"{few([i + 1 for i in lacking])}) and has {len(extra)} that the other lacks (samples "
+            f"{few(extra)}); per_file_cohort takes each file as a cohort of its own"
         )
     return choice
 
 
-def _few(numbers: list[int]) -> str:
+def few(numbers: Sequence[int]) -> str:
+    """The first ten numbers, for a message."""
     text = ", ".join(map(str, numbers[:10])) or "none"
     return text + (", ..." if len(numbers) > 10 else "")
 

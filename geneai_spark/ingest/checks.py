@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from geneai_spark import filesystems
 from geneai_spark.errors import InputError, ReconciliationError
 from geneai_spark.filesystems import FileInfo
+from geneai_spark.formats.vcf_plan import few
 
 _WEIGHT_DIGITS = 5  # hex digits of the source id: sums of weighted lines stay far below 2**63
 
@@ -77,14 +78,9 @@ def sample_difference(mine: Sequence[str], order: Sequence[str], cohort: str) ->
         return f"the samples of cohort {cohort!r} are in another order than asked for"
     return (
         f"cohort {cohort!r} has {len(order)} samples, this file {len(mine)}: it lacks "
-        f"{len(lacking)} of the cohort (numbers {_few(lacking)}) and has {len(extra)} others "
-        f"(its columns {_few(extra)}); give it another cohort, or per_file_cohort=true"
+        f"{len(lacking)} of the cohort (numbers {few(lacking)}) and has {len(extra)} others "
+        f"(its columns {few(extra)}); give it another cohort, or per_file_cohort=true"
     )
-
-
-def _few(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10])) or "none"
-    return shown + (", ..." if len(numbers) > 10 else "")
 
 
 def quoted(text: str) -> str:
