@@ -23,7 +23,7 @@ from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import filesystems
 from geneai_spark.errors import TableError
-from geneai_spark.tables import Table
+from geneai_spark.table import Table
 
 
 @dataclass

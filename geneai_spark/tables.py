@@ -1,111 +1,28 @@
 """Every stored table, declared once: key, columns with comments, layout.
 
-Coordinates are 0-based and half-open everywhere. :meth:`Table.conform` compares a DataFrame with
-the declaration in both directions, reports every difference at once and casts nothing.
+Coordinates are 0-based and half-open everywhere.
 """
 
 from __future__ import annotations
 
-import fnmatch
-from dataclasses import dataclass
-
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
+    BooleanType,
     DataType,
     DoubleType,
     IntegerType,
     LongType,
     MapType,
     StringType,
-    StructField,
-    StructType,
     TimestampType,
 )
 
-from geneai_spark.errors import TableError
+from geneai_spark.table import Table, columns
 
 TEXT, INT, LONG, DOUBLE = StringType(), IntegerType(), LongType(), DoubleType()
 TIME, BINARY, TEXTS = TimestampType(), BinaryType(), ArrayType(TEXT)
-
-
-def _columns(*columns: tuple[str, DataType, str]) -> StructType:
-    """A schema from (name, type, comment); columns may be null, keys never are."""
-    return StructType([StructField(n, t, True, {"comment": c}) for n, t, c in columns])
-
-
-@dataclass(frozen=True)
-class Table:
-    """A stored table.
-
-    Attributes:
-        name: also its folder in the warehouse.
-        about: what one row is.
-        key: columns that together are unique.
-        schema: the declared columns, in order, each with a comment.
-        cluster_by: columns by which rows lie together in files.
-        statistics: columns on which Delta keeps file statistics; empty: Delta's choice (the
-            first 32), which is slow where rows are wide.
-        open_columns: patterns of further columns that a table may have, e.g. ``INFO_*``.
-        optional: columns that match a pattern and have a fixed type where they exist.
-    """
-
-    name: str
-    about: str
-    key: tuple[str, ...]
-    schema: StructType
-    cluster_by: tuple[str, ...] = ()
-    statistics: tuple[str, ...] = ()
-    open_columns: tuple[str, ...] = ()
-    optional: StructType = StructType()
-
-    def is_open(self, column: str) -> bool:
-        """Whether an undeclared ``column`` may be in the table."""
-        return any(fnmatch.fnmatchcase(column, pattern) for pattern in self.open_columns)
-
-    def differences(self, schema: StructType) -> list[str]:
-        """Every difference between ``schema`` and the declaration, each as a sentence."""
-        found = {field.name: field for field in schema.fields}
-        told: list[str] = []
-        for field in [*self.schema.fields, *self.optional.fields]:
-            expected = field.dataType.simpleString()
-            if field.name not in found:
-                if field.name in self.schema.names:
-                    told.append(f"{field.name}: no such column, expected {expected}")
-            elif (actual := found[field.name].dataType.simpleString()) != expected:
-                told.append(f"{field.name}: expected {expected}, found {actual}")
-        known = {*self.schema.names, *self.optional.names}
-        for name, field in found.items():
-            if name not in known and not self.is_open(name):
-                told.append(f"{name}: unknown column ({field.dataType.simpleString()})")
-        seen: dict[str, str] = {}
-        for field in schema.fields:  # Spark's names are case-insensitive, VCF's are not
-            other = seen.setdefault(field.name.lower(), field.name)
-            if other != field.name or schema.names.count(field.name) > 1:
-                told.append(f"{field.name}: the same name as {other}, but for letter case")
-        return told
-
-    def conform(self, df: DataFrame) -> DataFrame:
-        """``df`` with the declared columns first and in order, comments attached.
-
-        Raises:
-            TableError: naming every missing, unknown and differently typed column.
-        """
-        if told := self.differences(df.schema):
-            raise TableError(f"table {self.name!r}: {'; '.join(told)}")
-        notes = {f.name: f.metadata for f in [*self.schema.fields, *self.optional.fields]}
-        others = [name for name in df.columns if name not in self.schema.names]
-        columns = []
-        for name in [*self.schema.names, *others]:
-            column = F.col(f"`{name}`")
-            metadata = {**notes.get(name, {}), **(df.schema[name].metadata or {})}
-            if metadata != df.schema[name].metadata:
-                column = column.alias(name, metadata=metadata)
-            columns.append(column)
-        return df.select(columns)
-
+INTS, DOUBLES = ArrayType(INT), ArrayType(DOUBLE)
 
 _CONTIG = ("contigName", TEXT, "chromosome or contig, as named in the file or normalised")
 _START = ("start", LONG, "first base, 0-based: VCF POS - 1")
@@ -122,7 +39,7 @@ VARIANTS = Table(
     "variants",
     "a VCF record; genotypes are packed, one binary value a record and field",
     ("sourceId", "contigName", "start", "referenceAllele", "alternateAlleles"),
-    _columns(
+    columns(
         _CONTIG,
         _START,
         _END,
@@ -137,7 +54,7 @@ VARIANTS = Table(
     cluster_by=("contigName", "start"),
     statistics=("contigName", "start", "end", "sourceId"),
     open_columns=("INFO_*", "call_*"),
-    optional=_columns(
+    optional=columns(
         ("call_ploidy", INT, "width of the record's genotype matrix: longest call, at least 2"),
         (
             "call_genotype",
@@ -159,7 +76,7 @@ SAMPLES = Table(
     "samples",
     "a sample of a cohort",
     ("cohort", "sampleIndex"),
-    _columns(
+    columns(
         _COHORT,
         _SAMPLE_INDEX,
         _SAMPLE,
@@ -171,7 +88,7 @@ TRAITS = Table(
     "traits",
     "a sample's value of one trait, covariate or clinical variable; missing values have no row",
     ("cohort", "sampleId", "trait"),
-    _columns(
+    columns(
         _COHORT,
         _SAMPLE,
         ("trait", TEXT, "name of the column in the file"),
@@ -185,7 +102,7 @@ REJECTS = Table(
     "rejects",
     "an input line that was not stored; lines in = stored + rejected, always",
     ("sourceId", "line", "offset"),
-    _columns(
+    columns(
         _SOURCE,
         ("line", LONG, "1-based line number in the text; null where unknown"),
         ("offset", LONG, "byte offset of the line or block; null where unknown"),
@@ -198,7 +115,7 @@ INGESTS = Table(
     "ingests",
     "an input file, with the outcome of its last ingestion: the ledger",
     ("sourceId",),
-    _columns(
+    columns(
         _SOURCE,
         ("uri", TEXT, "where the file is"),
         ("kind", TEXT, "variants or traits"),
@@ -224,7 +141,7 @@ RUNS = Table(
     "runs",
     "a run of a job, succeeded or failed",
     ("runId",),
-    _columns(
+    columns(
         ("runId", TEXT, "random id"),
         ("job", TEXT, "name of the job"),
         ("status", TEXT, "succeeded or failed"),
@@ -240,27 +157,47 @@ RUNS = Table(
     ),
 )
 
+_VARIANT = (_CONTIG, _START, _END, _SOURCE, _COHORT, ("names", TEXTS, "ID, split at `;`"), _REF)
+
+
+def _summary(name: str, what: str) -> list[tuple[str, DataType, str]]:
+    """Four columns that sum a number up over the genotypes that have it; null where none has."""
+    return [
+        (f"{name}Mean", DOUBLE, f"mean of {what}; null where no genotype has it"),
+        (f"{name}Stdev", DOUBLE, f"standard deviation of {what}, of the population"),
+        (f"{name}Min", DOUBLE, f"least {what}"),
+        (f"{name}Max", DOUBLE, f"greatest {what}"),
+    ]
+
+
 VARIANT_QUALITY = Table(
     "variant_quality",
     "quality metrics of a variant; flags, drops nothing",
     ("cohort", "contigName", "start", "referenceAllele", "alternateAlleles", "sourceId"),
-    _columns(
-        _CONTIG,
-        _START,
-        _END,
-        _SOURCE,
-        _COHORT,
-        ("names", TEXTS, "ID, split at `;`"),
-        _REF,
+    columns(
+        *_VARIANT,
         _ALTS,
         ("samplesCalled", INT, "samples with a complete genotype"),
         ("callRate", DOUBLE, "samplesCalled / samples, 0..1"),
         ("alleleNumber", INT, "called alleles (AN)"),
-        ("alleleCounts", ArrayType(INT), "count of each allele, REF first"),
-        ("alleleFrequencies", ArrayType(DOUBLE), "alleleCounts / alleleNumber; null if none"),
+        ("alleleCounts", INTS, "count of each allele, REF first"),
+        ("alleleFrequencies", DOUBLES, "alleleCounts / alleleNumber; null if none"),
         ("homozygousReferences", INT, "samples called with REF only; haploid ones too"),
         ("heterozygotes", INT, "samples with two different alleles"),
         ("homozygousAlternates", INT, "samples called with one ALT only; haploid ones too"),
+        ("heterozygosity", DOUBLE, "heterozygotes / samplesCalled; null if none"),
+        ("expectedHeterozygosity", DOUBLE, "1 - sum of squared alleleFrequencies; null if none"),
+        ("hwePValues", DOUBLES, "Hardy-Weinberg exact test of each ALT against all else, diploids"),
+        ("hweMidPValues", DOUBLES, "the same with the mid-p correction"),
+        *_summary("depth", "DP"),
+        *_summary("genotypeQuality", "GQ"),
+        (
+            "missingCases",
+            INT,
+            "cases lacking a complete genotype; null without cases named",
+        ),
+        ("missingControls", INT, "controls without a complete genotype"),
+        ("missingnessPValue", DOUBLE, "Fisher's exact test of missingness, cases against controls"),
         _FLAGS,
     ),
     cluster_by=("contigName", "start"),
@@ -271,16 +208,101 @@ SAMPLE_QUALITY = Table(
     "sample_quality",
     "quality metrics of a sample; flags, drops nothing",
     ("cohort", "sampleIndex"),
-    _columns(
+    columns(
         _COHORT,
         _SAMPLE_INDEX,
         _SAMPLE,
         ("variants", LONG, "variants looked at"),
         ("variantsCalled", LONG, "variants with a complete genotype"),
         ("callRate", DOUBLE, "variantsCalled / variants, 0..1"),
+        ("homozygousReferences", LONG, "variants called with REF only; haploid ones too"),
         ("heterozygotes", LONG, "variants with two different alleles"),
-        ("homozygousAlternates", LONG, "variants with only one ALT allele, called in full"),
+        ("homozygousAlternates", LONG, "variants called with one ALT only; haploid ones too"),
+        ("hetHomRatio", DOUBLE, "heterozygotes / homozygousAlternates; null if none"),
+        ("autosomalVariants", LONG, "bi-allelic autosomal variants that vary, with a call here"),
+        ("homozygotes", LONG, "homozygous calls among autosomalVariants"),
+        ("expectedHomozygotes", DOUBLE, "expected among autosomalVariants from frequencies"),
+        ("inbreedingCoefficient", DOUBLE, "F = (O - E) / (N - E) of homozygotes, as plink --het"),
+        ("transitions", LONG, "A-G and C-T substitutions carried"),
+        ("transversions", LONG, "other single-base substitutions carried"),
+        ("tiTvRatio", DOUBLE, "transitions / transversions; null if none"),
+        ("singletons", LONG, "variants of which the sample carries the only copy in the cohort"),
+        *_summary("depth", "DP"),
+        *_summary("genotypeQuality", "GQ"),
+        ("xVariants", LONG, "bi-allelic varying variants of X outside PAR, with a call here"),
+        ("xInbreedingCoefficient", DOUBLE, "F over xVariants: about 1 in males, 0 in females"),
+        ("yCallRate", DOUBLE, "share of Y variants outside PAR with a call; null without such"),
+        ("inferredSex", TEXT, "male, female, or null where X and Y do not tell"),
         _FLAGS,
+    ),
+)
+
+PCA_SCORES = Table(
+    "features_pca_scores",
+    "a sample's principal components",
+    ("cohort", "sampleIndex"),
+    columns(
+        _COHORT,
+        _SAMPLE_INDEX,
+        _SAMPLE,
+        ("scores", DOUBLES, "coordinates on the components, the first explains most"),
+        ("fitted", BooleanType(), "whether the sample took part in the fit; else projected"),
+    ),
+)
+
+PCA_LOADINGS = Table(
+    "features_pca_loadings",
+    "a variant's part in the principal components: what projects new samples",
+    ("cohort", "contigName", "start", "referenceAllele", "alternateAllele"),
+    columns(
+        *_VARIANT,
+        ("alternateAllele", TEXT, "the allele whose dosage is meant"),
+        ("mean", DOUBLE, "dosage subtracted: the fitted samples' mean, also put for missing"),
+        ("scale", DOUBLE, "standard deviation divided by: sqrt(2 p (1 - p))"),
+        ("loadings", DOUBLES, "the variant's entry of each unit right singular vector"),
+    ),
+    cluster_by=("contigName", "start"),
+    statistics=("contigName", "start", "end"),
+)
+
+PCA_COMPONENTS = Table(
+    "features_pca_components",
+    "a principal component",
+    ("cohort", "component"),
+    columns(
+        _COHORT,
+        ("component", INT, "number, from 1"),
+        ("singularValue", DOUBLE, "of the standardised dosages (samples, variants)"),
+        ("eigenvalue", DOUBLE, "variance of the scores: singularValue^2 / (samples - 1)"),
+        ("explainedVarianceRatio", DOUBLE, "share of the total variance"),
+        ("variants", LONG, "variants that took part"),
+        ("samples", INT, "samples that took part"),
+    ),
+)
+
+PRUNED_VARIANTS = Table(
+    "features_pruned_variants",
+    "a variant that pruning by linkage disequilibrium has kept",
+    ("cohort", "contigName", "start", "referenceAllele", "alternateAlleles", "sourceId"),
+    columns(*_VARIANT, _ALTS),
+    cluster_by=("contigName", "start"),
+    statistics=("contigName", "start", "end", "sourceId"),
+)
+
+KINSHIP = Table(
+    "features_kinship",
+    "a pair of samples that are related, or the same person",
+    ("cohort", "sampleIndex1", "sampleIndex2"),
+    columns(
+        _COHORT,
+        ("sampleIndex1", INT, "the lower position in the packed vectors"),
+        ("sampleIndex2", INT, "the higher position"),
+        ("sampleId1", TEXT, "identifies a person: protect"),
+        ("sampleId2", TEXT, "identifies a person: protect"),
+        ("variants", LONG, "variants called in both"),
+        ("ibs0", DOUBLE, "share of these with opposite homozygotes"),
+        ("kinship", DOUBLE, "KING-robust coefficient: 0.5 the same person, 0.25 first degree"),
+        ("relationship", TEXT, "duplicate, first, second or third (degree)"),
     ),
 )
 
@@ -288,7 +310,7 @@ ASSOCIATIONS = Table(
     "associations",
     "a test of one ALT allele against one trait",
     ("cohort", "trait", "test", "contigName", "start", "referenceAllele", "alternateAllele"),
-    _columns(
+    columns(
         _CONTIG,
         _START,
         _END,
@@ -320,6 +342,11 @@ TABLES: dict[str, Table] = {
         RUNS,
         VARIANT_QUALITY,
         SAMPLE_QUALITY,
+        PCA_SCORES,
+        PCA_LOADINGS,
+        PCA_COMPONENTS,
+        PRUNED_VARIANTS,
+        KINSHIP,
         ASSOCIATIONS,
     )
 }

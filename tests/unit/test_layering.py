@@ -15,7 +15,8 @@ PACKAGE = "geneai_spark"
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("config", "genome", "genotype_kernels", "tables"),
+    ("config", "genome", "genotype_kernels", "table"),
+    ("tables",),
     ("genotypes", "simulation"),
     ("runtime", "cohorts", "conf"),
     ("session", "filesystems"),
@@ -24,6 +25,7 @@ LAYERS = (
     ("ingest",),
     ("quality",),
     ("features",),
+    ("selection",),
     ("association",),
     ("report", "datasets"),
     ("doctor",),

@@ -1,0 +1,92 @@
+"""What a stored table is: its name, key, columns with comments, and layout.
+
+:meth:`Table.conform` compares a DataFrame with the declaration in both directions, reports every
+difference at once and casts nothing. The tables themselves are declared in `tables`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, StructField, StructType
+
+from geneai_spark.errors import TableError
+
+
+def columns(*columns: tuple[str, DataType, str]) -> StructType:
+    """A schema from (name, type, comment); columns may be null, keys never are."""
+    return StructType([StructField(n, t, True, {"comment": c}) for n, t, c in columns])
+
+
+@dataclass(frozen=True)
+class Table:
+    """A stored table.
+
+    Attributes:
+        name: also its folder in the warehouse.
+        about: what one row is.
+        key: columns that together are unique.
+        schema: the declared columns, in order, each with a comment.
+        cluster_by: columns by which rows lie together in files.
+        statistics: columns on which Delta keeps file statistics; empty: Delta's choice (the
+            first 32), which is slow where rows are wide.
+        open_columns: patterns of further columns that a table may have, e.g. ``INFO_*``.
+        optional: columns that match a pattern and have a fixed type where they exist.
+    """
+
+    name: str
+    about: str
+    key: tuple[str, ...]
+    schema: StructType
+    cluster_by: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+    open_columns: tuple[str, ...] = ()
+    optional: StructType = StructType()
+
+    def is_open(self, column: str) -> bool:
+        """Whether an undeclared ``column`` may be in the table."""
+        return any(fnmatch.fnmatchcase(column, pattern) for pattern in self.open_columns)
+
+    def differences(self, schema: StructType) -> list[str]:
+        """Every difference between ``schema`` and the declaration, each as a sentence."""
+        found = {field.name: field for field in schema.fields}
+        told: list[str] = []
+        for field in [*self.schema.fields, *self.optional.fields]:
+            expected = field.dataType.simpleString()
+            if field.name not in found:
+                if field.name in self.schema.names:
+                    told.append(f"{field.name}: no such column, expected {expected}")
+            elif (actual := found[field.name].dataType.simpleString()) != expected:
+                told.append(f"{field.name}: expected {expected}, found {actual}")
+        known = {*self.schema.names, *self.optional.names}
+        for name, field in found.items():
+            if name not in known and not self.is_open(name):
+                told.append(f"{name}: unknown column ({field.dataType.simpleString()})")
+        seen: dict[str, str] = {}
+        for field in schema.fields:  # Spark's names are case-insensitive, VCF's are not
+            other = seen.setdefault(field.name.lower(), field.name)
+            if other != field.name or schema.names.count(field.name) > 1:
+                told.append(f"{field.name}: the same name as {other}, but for letter case")
+        return told
+
+    def conform(self, df: DataFrame) -> DataFrame:
+        """``df`` with the declared columns first and in order, comments attached.
+
+        Raises:
+            TableError: naming every missing, unknown and differently typed column.
+        """
+        if told := self.differences(df.schema):
+            raise TableError(f"table {self.name!r}: {'; '.join(told)}")
+        notes = {f.name: f.metadata for f in [*self.schema.fields, *self.optional.fields]}
+        others = [name for name in df.columns if name not in self.schema.names]
+        columns = []
+        for name in [*self.schema.names, *others]:
+            column = F.col(f"`{name}`")
+            metadata = {**notes.get(name, {}), **(df.schema[name].metadata or {})}
+            if metadata != df.schema[name].metadata:
+                column = column.alias(name, metadata=metadata)
+            columns.append(column)
+        return df.select(columns)
