@@ -65,14 +65,16 @@ class Transaction:
 
     Attributes:
         version: the table's version that it saw.
+        schema: its columns then.
     """
 
     def __init__(self, spark: SparkSession, log: Any, applications: Sequence[str] = ()) -> None:
         self._spark, self._applications = spark, applications
         self._transaction = log.startTransaction()
-        for name in applications:
-            self._transaction.txnVersion(name)
+        for name in applications:  # as txnVersion() does, which reads the whole log besides
+            self._transaction.readTxn().addOne(name)
         self.version = int(self._transaction.readVersion())
+        self.schema = _schema(self._transaction.metadata())
 
     def add(self, files: Sequence[StagedFile], columns: Sequence[StructField] = ()) -> int:
         """Commit staged files; the table's new version.
@@ -157,11 +159,15 @@ def _snapshot(spark: SparkSession, log: Any) -> Any:
 
 def _widened(metadata: Any, columns: Sequence[StructField]) -> str:
     """The table's metadata with further columns, as an action of the log."""
-    action = json.loads(metadata.json())
-    schema = StructType.fromJson(json.loads(action["metaData"]["schemaString"]))
+    action, schema = json.loads(metadata.json()), _schema(metadata)
     new = [StructField(f.name, f.dataType, True, f.metadata) for f in columns]
     action["metaData"]["schemaString"] = StructType([*schema.fields, *new]).json()
     return json.dumps(action)
+
+
+def _schema(metadata: Any) -> StructType:
+    action = json.loads(metadata.json())
+    return StructType.fromJson(json.loads(action["metaData"]["schemaString"]))
 
 
 def _append(spark: SparkSession) -> Any:

@@ -249,13 +249,14 @@ def adopt(
         raise TableError(f"table {table.name!r}: {'; '.join(told)}")
     schema, uri = table.annotate(schema), path(warehouse, table)
     begun = commits.Transaction(spark, commits.open_log(spark, uri), applications)
-    stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
-    _same_types(table, stored.schema, schema)
-    if where is not None and not stored.where(where).isEmpty():
-        return _rewrite(spark, files, schema, table, warehouse, where)
+    _same_types(table, begun.schema, schema)
+    if where is not None and begun.version > 0:  # the first only makes the table
+        stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
+        if not stored.where(where).isEmpty():
+            return _rewrite(spark, files, schema, table, warehouse, where)
     if not files:
         return Commit(_latest(spark, table, warehouse), 0, 0, 0)
-    lacking = {name.lower() for name in schema.names} - {n.lower() for n in stored.columns}
+    lacking = {n.lower() for n in schema.names} - {n.lower() for n in begun.schema.names}
     number = begun.add(files, [field for field in schema if field.name.lower() in lacking])
     if (seen := _lineage.get()) is not None:
         seen.written[table.name] = number
