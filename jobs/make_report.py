@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 from geneai_spark import filesystems, job, progress
 from geneai_spark.config import JobConfig, option
 from geneai_spark.report import page
+from geneai_spark.report.study import Options
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Config(JobConfig):
 def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     """Write the report; returns its size and how many figures and traits it shows."""
     with progress.stage("make report", spark) as stage:
-        made = page.build(spark, config.warehouse, page.Options(**config.part(page.Options)))
+        made = page.build(spark, config.warehouse, Options(**config.part(Options)))
         size = filesystems.write(config.output, made.html.encode())
         stage.result = f"{config.output}, {made.figures} figures, {size / 1e6:.1f} MB"
     return {"bytes": size, "figures": made.figures, "traits": len(made.traits)}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from geneai_spark import store, tables
 from geneai_spark.table import Table
@@ -48,8 +49,6 @@ def inputs(spark: SparkSession, folder: str) -> None:
     sites = [(site(i)["contigName"], 1000 * i, "A", ["C"]) for i in range(N_VARIANTS)]
     calls = [[(0, 1)] * N_SAMPLES] * N_VARIANTS
     made = packed.variants(spark, sites, calls)
-    from pyspark.sql import functions as F
-
     store.replace(made.withColumn("sourceId", F.lit("file1")), tables.VARIANTS, folder)
     samples = [
         {"cohort": COHORT, "sampleIndex": i, "sampleId": x, "sourceId": "file1"}
@@ -137,7 +136,7 @@ def structure(spark: SparkSession, folder: str) -> None:
             "cohort": COHORT,
             "sampleIndex": i,
             "sampleId": x,
-            "scores": [float(v) for v in (*centre[group[i]], 0, 0) + rng.normal(size=4)],
+            "scores": [float(v) for v in np.add((*centre[group[i]], 0, 0), rng.normal(size=4))],
             "fitted": i != 59,
         }
         for i, x in enumerate(IDS)

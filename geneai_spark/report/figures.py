@@ -84,7 +84,8 @@ def style() -> Iterator[None]:
     """Draw inside the block as all figures are drawn; nothing outside is changed."""
     import matplotlib as mpl
 
-    with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE}), warnings.catch_warnings():
+    settings: Any = {**mpl.rcParamsDefault, **_STYLE}
+    with mpl.rc_context(settings), warnings.catch_warnings():
         # a name in another script: the reader's own font has the letters
         warnings.filterwarnings("ignore", r"Glyph .* missing from")
         warnings.filterwarnings("ignore", category=mpl.MatplotlibDeprecationWarning)
@@ -138,7 +139,7 @@ def inline(svg: str, name: str, alt: str) -> Markup:
         rest,
     )
     label = Markup("{}").format(alt)
-    return Markup(f'<svg role="img" aria-label="{label}" viewBox="{view[1]}">{rest}')  # noqa: S704
+    return Markup(f'<svg role="img" aria-label="{label}" viewBox="{view[1]}">{rest}')
 
 
 def dense(points: Sequence[Any] | Any) -> bool:

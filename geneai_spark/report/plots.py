@@ -154,7 +154,7 @@ def _by_number(axes: Axes, x: Vector, y: Vector, value: Vector, name: str, size:
     assert figure is not None
     bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
     bar.set_label(name)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def scree(axes: Axes, shares: Vector) -> None:

@@ -137,5 +137,5 @@ def test_write__through_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(fs, "_arrow", lambda where: sub)
     assert fs.write("s3a://bucket/r.html", b"0123") == 4
     assert fs.open_input("s3://bucket/r.html").read_at(9, 0) == b"0123"
-    with pytest.raises(StorageError, match="s3://none/r.html"):
+    with pytest.raises(StorageError, match=r"s3://none/r\.html"):
         fs.write("s3://none/r.html", b"")

@@ -96,9 +96,10 @@ def _scan(study: Study, part: Section, trait: str, test: str, mark: str) -> None
         )
     )
     part.blocks.append(Note(_how(study, trait, test, sums)))
-    points = summary.points(own, trait, limit=MOST_POINTS)
-    drawn = points.select("contigName", "start", "names", "pValue", "alternateAllele")
-    drawn = drawn.orderBy("contigName", "start", "alternateAllele").toPandas()
+    points = summary.points(own, trait, limit=MOST_POINTS).select(
+        "contigName", "start", "names", "pValue", "alternateAllele"
+    )
+    drawn = points.orderBy("contigName", "start", "alternateAllele").toPandas()
     best = p_value(float(drawn["pValue"].min()))
     part.blocks.append(
         figure(

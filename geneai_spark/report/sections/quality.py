@@ -197,13 +197,13 @@ def _edges(limits: tuple[float | None, float | None]) -> Vector | None:
 
 
 def _histogram(name: str, metric: Metric, bins: Bins, what: str) -> Figure:
-    expected = None
+    expected: Vector | None = None
     if name == "hwe":
-        upper = 10**-bins.edges
-        upper[-1] = 0  # the last bin is open
-        expected = bins.total * -np.diff(upper)
+        below = np.power(10.0, -bins.edges)  # share of uniform p-values below each edge
+        below[-1] = 0.0  # the last bin is open
+        expected = bins.total * (below[:-1] - below[1:])
     unit = "ALT alleles" if metric.limits is not None else what
-    middles = np.repeat((bins.edges[:-1] + bins.edges[1:]) / 2, bins.counts.astype(int).clip(0, 1))
+    middles = ((bins.edges[:-1] + bins.edges[1:]) / 2)[bins.counts > 0]
     share = bins.counts.max() / bins.total
     alt = (
         f"Histogram of {metric.label} of {count(bins.total)} {unit}, from "

@@ -91,10 +91,13 @@ def _scores(
     study: Study, points: pd.DataFrame, table: reduce.Vector, shares: reduce.Vector, *pair: int
 ) -> Figure:
     one, two = pair
-    labels = tuple(
+    labels = [f"PC{i}" for i in pair]
+    if two <= len(shares):
+        labels = [f"PC{i} ({100 * shares[i - 1]:.2g} %)" for i in pair]
         f"PC{i} ({100 * shares[i - 1]:.2g} %)" if i <= len(shares) else f"PC{i}" for i in pair
-    )
-    named, colours = study.options.colour_by, {}
+    ]
+    named = study.options.colour_by
+    colours: dict[str, Any] = {}
     if named and points["number"].notna().any():
         colours = {"colour": points["number"].to_numpy(np.float64), "name": named}
     elif named:
@@ -103,7 +106,7 @@ def _scores(
     return figure(
         f"pc{one}-pc{two}",
         partial(
-            plots.scatter, x=table[:, one - 1], y=table[:, two - 1], labels=labels, **colours
+            plots.scatter, x=table[:, one - 1], y=table[:, two - 1], labels=(labels[0], labels[1]), **colours
         ),
         alt=f"Scatter of PC{one} against PC{two} of {count(len(points))} samples{by}.",
         caption=f"PC{one} and PC{two}, a point a sample{by}. Groups are people of like ancestry; "
@@ -128,7 +131,7 @@ def _colour(study: Study) -> DataFrame:
         InputError: no sample of the cohort has the trait.
     """
     name, traits = study.options.colour_by, study.table(tables.TRAITS)
-    own = None if traits is None else traits.where(F.col("trait") == name)
+    own = None if traits is None else traits.where(F.col("trait") == F.lit(name))
     if own is None or own.isEmpty():
         raise InputError(f"colour_by: no sample of the cohort has a trait {name!r}")
     return own.select("sampleId", F.col("value").alias("number"), F.col("text").alias("word"))
