@@ -148,8 +148,7 @@ def _numbers(study: Study, tested: tuple[str, ...]) -> Numbers:
         (tables.VARIANT_QUALITY, "variants passed all checks"),
         (tables.SAMPLE_QUALITY, "samples passed all checks"),
     ):
-        df = study.table(quality_table)
-        passed = None if df is None else df.where("size(flags) = 0").count()
-        found.append((count(passed), what))
+        total, flagged = study.flagged(quality_table)
+        found.append((count(total - flagged if total else None), what))
     found.append((count(len(tested)), "traits tested"))
     return Numbers(found)

@@ -47,6 +47,7 @@ class Study:
     options: Options
     versions: dict[str, int] = field(default_factory=dict)
     _read: dict[str, DataFrame | None] = field(default_factory=dict)
+    _flagged: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a cohort that is not there.
@@ -76,6 +77,15 @@ class Study:
         """As :meth:`table`, but None where there are no rows either."""
         df = self.table(table)
         return None if df is None or df.isEmpty() else df
+
+    def flagged(self, table: Table) -> tuple[int, int]:
+        """Rows of a table of quality, and those that failed a check; (0, 0) without the table."""
+        if table.name not in self._flagged:
+            df = self.table(table)
+            failed = F.count_if(F.size(F.col("flags")) > 0)
+            row = (0, 0) if df is None else df.agg(F.count("*"), failed).collect()[0]
+            self._flagged[table.name] = (int(row[0]), int(row[1]))
+        return self._flagged[table.name]
 
     @cached_property
     def hidden(self) -> frozenset[str]:

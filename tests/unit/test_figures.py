@@ -16,10 +16,10 @@ from geneai_spark.report import figures, plots
 RNG = np.random.default_rng(4)
 
 
-def scatter(n, name="s", **more):
+def scatter(n, figure="s", **more):
     x, y = np.random.default_rng(9).normal(size=(2, n))
     draw = partial(plots.scatter, x=x, y=y, labels=("a", "b"), **more)
-    return figures.figure(name, draw, alt="what <is> seen", caption="c")
+    return figures.figure(figure, draw, alt="what <is> seen", caption="c")
 
 
 def parsed(figure):

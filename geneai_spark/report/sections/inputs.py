@@ -16,13 +16,13 @@ MOST_REASONS = 20
 def inputs(study: Study) -> Section:
     """Files with their counts, rejected lines by reason, and what later jobs have kept."""
     section = Section("inputs", "Inputs and counts")
-    ingests = study.rows(tables.INGESTS)
-    if ingests is None:
+    ingests = study.table(tables.INGESTS)
+    files = [] if ingests is None else ingests.orderBy("kind", "uri", "sourceId").collect()
+    if not files:
         section.blocks.append(
             Note("No input file is recorded for this cohort: run `geneai ingest_variants`.")
         )
     else:
-        files = ingests.orderBy("kind", "uri", "sourceId").collect()
         section.blocks += _files(study, files)
         section.parts.append(_rejects(study, [row.sourceId for row in files]))
     section.parts.append(_selection(study))
@@ -80,21 +80,19 @@ def _rejects(study: Study, sources: list[str]) -> Section:
     """Group rejected lines by reason; their text stays where it is: genomes are health data."""
     section = Section("rejects", "Rejected lines")
     df = study.table(tables.REJECTS)
-    own = None if df is None else df.where(F.col("sourceId").isin(sources))
-    if own is None or own.isEmpty():
+    if df is not None:
+        df = df.where(F.col("sourceId").isin(sources))
+    total, kinds = (0, 0) if df is None else df.agg(F.count("*"), F.countDistinct("reason")).first()
+    if df is None or not total:
         section.blocks.append(Note("No line was rejected."))
         return section
-    reasons = own.groupBy("reason").agg(
+    reasons = df.groupBy("reason").agg(
         F.count("*").alias("n"),
         F.countDistinct("sourceId").alias("files"),
-        F.min(F.when(F.col("line").isNotNull(), F.struct("line", "sourceId"))).alias("first"),
+        F.min("line").alias("first"),
     )
     found = reasons.orderBy(F.desc("n"), "reason").limit(MOST_REASONS).collect()
-    total, kinds = own.count(), reasons.count()
-    rows = [
-        [study.hide(r.reason), count(r.n), count(r.files), count(r.first.line if r.first else None)]
-        for r in found
-    ]
+    rows = [[study.hide(r.reason), count(r.n), count(r.files), count(r["first"])] for r in found]
     if kinds > len(rows):
         left = total - sum(row.n for row in found)
         rows.append([f"{kinds - len(rows):,} more reasons", count(left), "", ""])

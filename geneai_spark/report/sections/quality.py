@@ -16,6 +16,7 @@ from geneai_spark.report.blocks import ABSENT, Block, Grid, Note, Section, count
 from geneai_spark.report.figures import Figure, figure
 from geneai_spark.report.reduce import Bins, Vector
 from geneai_spark.report.study import Study
+from geneai_spark.table import Table
 
 BINS = 50
 MOST_POINTS = 20_000
@@ -44,13 +45,13 @@ class Metric(NamedTuple):
 def variant_quality(study: Study) -> Section:
     """Flags of variants, and distributions of their metrics."""
     section = Section("variant-quality", "Quality of variants")
-    df = study.rows(tables.VARIANT_QUALITY)
-    if df is None:
+    df = study.table(tables.VARIANT_QUALITY)
+    if df is None or not study.flagged(tables.VARIANT_QUALITY)[0]:
         section.blocks.append(
             Note("The quality of variants has not been measured: run `geneai check_quality`.")
         )
         return section
-    section.blocks += _flags(df, "variants")
+    section.blocks += _flags(study, tables.VARIANT_QUALITY, "variants")
     alts = F.slice("alleleFrequencies", 2, F.greatest(F.size("alleleFrequencies") - 1, F.lit(0)))
     section.blocks += _figures(
         df,
@@ -99,13 +100,13 @@ def variant_quality(study: Study) -> Section:
 def sample_quality(study: Study) -> Section:
     """Flags of samples, and distributions of their metrics."""
     section = Section("sample-quality", "Quality of samples")
-    df = study.rows(tables.SAMPLE_QUALITY)
-    if df is None:
+    df = study.table(tables.SAMPLE_QUALITY)
+    if df is None or not study.flagged(tables.SAMPLE_QUALITY)[0]:
         section.blocks.append(
             Note("The quality of samples has not been measured: run `geneai check_quality`.")
         )
         return section
-    section.blocks += _flags(df, "samples")
+    section.blocks += _flags(study, tables.SAMPLE_QUALITY, "samples")
     section.blocks += _figures(
         df,
         "samples",
@@ -141,11 +142,10 @@ def sample_quality(study: Study) -> Section:
     return section
 
 
-def _flags(df: DataFrame, what: str) -> list[Block]:
+def _flags(study: Study, table: Table, what: str) -> list[Block]:
     """Count rows, those that passed all checks, and the failures of each check."""
-    (sums,) = df.agg(
-        F.count("*").alias("n"), F.count_if(F.size(F.col("flags")) > 0).alias("flagged")
-    ).collect()
+    df, (total, flagged) = study.table(table), study.flagged(table)
+    assert df is not None
     failed = (
         df.select(F.explode("flags").alias("check"))
         .groupBy("check")
@@ -153,9 +153,9 @@ def _flags(df: DataFrame, what: str) -> list[Block]:
         .orderBy(F.desc("count"), "check")
         .collect()
     )
-    rows = [[row["check"], count(row["count"]), percent(row["count"], sums.n)] for row in failed]
-    rows.append(["any check", count(sums.flagged), percent(sums.flagged, sums.n)])
-    rows.append([f"all {what}", count(sums.n), percent(sums.n, sums.n)])
+    rows = [[row["check"], count(row["count"]), percent(row["count"], total)] for row in failed]
+    rows.append(["any check", count(flagged), percent(flagged, total)])
+    rows.append([f"all {what}", count(total), percent(total, total)])
     name = f"{what}-flagged"
     note = "One may fail several checks. Flags drop nothing: jobs say which they leave out."
     return [

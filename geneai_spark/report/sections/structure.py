@@ -94,8 +94,6 @@ def _scores(
     labels = [f"PC{i}" for i in pair]
     if two <= len(shares):
         labels = [f"PC{i} ({100 * shares[i - 1]:.2g} %)" for i in pair]
-        f"PC{i} ({100 * shares[i - 1]:.2g} %)" if i <= len(shares) else f"PC{i}" for i in pair
-    ]
     named = study.options.colour_by
     colours: dict[str, Any] = {}
     if named and points["number"].notna().any():
@@ -103,15 +101,20 @@ def _scores(
     elif named:
         colours = _words(study, points["word"].to_list(), named)
     by = f", coloured by {named}" if named else ""
+    draw = partial(
+        plots.scatter,
+        x=table[:, one - 1],
+        y=table[:, two - 1],
+        labels=(labels[0], labels[1]),
+        **colours,
+    )
     return figure(
         f"pc{one}-pc{two}",
-        partial(
-            plots.scatter, x=table[:, one - 1], y=table[:, two - 1], labels=(labels[0], labels[1]), **colours
-        ),
+        draw,
         alt=f"Scatter of PC{one} against PC{two} of {count(len(points))} samples{by}.",
         caption=f"PC{one} and PC{two}, a point a sample{by}. Groups are people of like ancestry; "
         "a few far points are outliers to look at.",
-    )  # fmt: skip
+    )
 
 
 def _words(study: Study, words: Sequence[Any], name: str) -> dict[str, Any]:
@@ -145,11 +148,11 @@ def kinship(study: Study) -> Section:
             Note("Relatedness has not been estimated: run `geneai extract_features`.")
         )
         return section
-    if df.isEmpty():
+    counted = {r["relationship"]: r["count"] for r in df.groupBy("relationship").count().collect()}
+    if not counted:
         section.blocks.append(Note("No pair of samples is related up to the third degree."))
         return section
     degrees = ("duplicate", "first", "second", "third")
-    counted = {r["relationship"]: r["count"] for r in df.groupBy("relationship").count().collect()}
     order = [*degrees, *sorted(str(name) for name in counted if name not in degrees)]
     total = sum(counted.values())
     rows = [
