@@ -73,6 +73,16 @@ def count(value: int | float | None) -> str:
     return ABSENT if value is None else f"{int(value):,}"
 
 
+def counted(value: int, noun: str) -> str:
+    """Write a count with its noun: 1 allele, 2 alleles."""
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
+
+
+def threshold(value: float) -> str:
+    """Write a threshold as people say it: 5 × 10⁻⁸, not 5.0."""
+    return p_value(value).replace(".0\u00a0", "\u00a0")
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Write a number with so many significant digits, and a true minus."""
     if value is None or value != value:
@@ -150,4 +160,6 @@ def _is_id(spelt: str, text: str, start: int, end: int) -> bool:
 
 def _power(value: float, digits: int) -> str:
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-    return f"{mantissa.replace('-', '−')} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return (
+        f"{mantissa.replace('-', '−')}\u00a0×\u00a010{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    )

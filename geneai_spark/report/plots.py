@@ -50,6 +50,9 @@ def histogram(
         axes.set_yscale("log")
         axes.set_ylim(0.7, max(10.0, 2 * float(counts.max(initial=1))))
     axes.set_xlim(edges[0], edges[-1])
+    if expected is not None:  # a long empty tail says nothing
+        used = np.flatnonzero((counts > 0) | (expected >= 1))
+        axes.set_xlim(right=edges[min(used.max(initial=0) + 2, len(edges) - 1)])
     axes.set_xlabel(label)
     axes.set_ylabel(what)
     _counts(axes)
@@ -108,9 +111,10 @@ def scatter(
     """
     pixels = figures.dense(x)
     size = 22.0 if len(x) < 500 else 12.0 if not pixels else 6.0
+    alpha = 0.6 if pixels else 0.9
     axes.grid(True, axis="both")
     if colour is None:
-        axes.scatter(x, y, s=size, color=figures.BLUE, alpha=0.7, linewidths=0, rasterized=pixels)
+        axes.scatter(x, y, s=size, color=figures.BLUE, alpha=alpha, linewidths=0, rasterized=pixels)
     elif len(order):
         words = np.asarray(colour, dtype=object)
         for i, word in enumerate(order):
@@ -120,7 +124,7 @@ def scatter(
                 y[own],
                 s=size,
                 color=figures.CATEGORIES[i % len(figures.CATEGORIES)],
-                alpha=0.75,
+                alpha=alpha,
                 linewidths=0,
                 rasterized=pixels,
                 label=word,
@@ -168,7 +172,9 @@ def scree(axes: Axes, shares: Vector) -> None:
 
 def _counts(axes: Axes) -> None:
     """Write counts as people do, 12,000, and powers of ten where the axis is logarithmic."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

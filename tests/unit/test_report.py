@@ -96,7 +96,7 @@ def test_report__counts_reconcile_with_the_tables(spark, warehouse, seen):
     files = seen.rows("files")
     assert files["/data/chr1.•••.vcf.gz"] == ["variants", "stored", "43", "40", "3", "yes"]
     assert files["/data/traits.csv"] == ["traits", "stored", "60", "60", "0", "yes"]
-    assert files["all 2 files"][2:5] == ["103", "100", "3"]
+    assert files["all files"][2:5] == ["103", "100", "3"]
     assert seen.rows("reasons") == {
         "POS: expected an integer, found text": ["2", "1", "100"],
         "REF: expected bases, found none": ["1", "1", "102"],
@@ -153,7 +153,7 @@ def test_report__a_scan_in_numbers_hits_and_loci(seen, built):
         ["1:101,001–101,001", "1", "rs101"],
     ]
     assert "Adjusted for age, PC1" in seen.all_text
-    assert "1 alleles do not vary" in seen.all_text
+    assert "Without a result: 1 allele." in seen.all_text
 
 
 def test_report__figures_are_there_with_a_description(seen, built):
@@ -257,7 +257,7 @@ def test_report__counts_that_do_not_reconcile_are_told(spark, tmp_path):
     store.replace(fewer, tables.REJECTS, folder)
     parsed = Parsed(page.build(spark, folder, Options()).html)
     assert parsed.rows("files")["/data/chr1.•••.vcf.gz"][-1] == "NO"
-    assert "1 files do not reconcile" in parsed.all_text
+    assert "Does not reconcile: 1 file." in parsed.all_text
 
 
 def test_make_report__writes_the_file(spark, tmp_path):
@@ -265,7 +265,7 @@ def test_make_report__writes_the_file(spark, tmp_path):
     made.inputs(spark, folder)
     told = make_report.run(spark, make_report.Config(warehouse=folder, output=f"file:{output}"))
     assert told == {"bytes": output.stat().st_size, "figures": 0, "traits": 0}
-    assert Parsed(output.read_text("utf-8")).rows("files")["all 2 files"][2] == "103"
+    assert Parsed(output.read_text("utf-8")).rows("files")["all files"][2] == "103"
 
 
 def test_render__raise_on_ids_that_stand_twice():

@@ -19,9 +19,11 @@ from geneai_spark.report.blocks import (
     Section,
     allele,
     count,
+    counted,
     number,
     p_value,
     place,
+    threshold,
 )
 from geneai_spark.report.figures import figure
 from geneai_spark.report.study import Study, settings
@@ -79,11 +81,11 @@ def _scan(study: Study, part: Section, trait: str, test: str, mark: str) -> None
         F.count_if(F.col("pValue") < study.options.threshold).alias("hits"),
     ).collect()
     if not sums.tested:
-        part.blocks.append(Note(f"None of {count(sums.n)} alleles could be tested."))
+        part.blocks.append(Note(f"None of {counted(sums.n, 'allele')} could be tested."))
         return
     inflation = summary.genomic_control(own)[trait]
     loci = reduce.loci(own, threshold=study.options.threshold)
-    line = p_value(study.options.threshold)
+    line = threshold(study.options.threshold)
     part.blocks.append(
         Numbers(
             [
@@ -160,14 +162,14 @@ def _top(study: Study, own: DataFrame, mark: str) -> Grid:
 
 def _loci(study: Study, loci: pd.DataFrame, mark: str) -> Grid | Note:
     if not len(loci):
-        return Note(f"No test has p < {p_value(study.options.threshold)}: there are no loci.")
+        return Note(f"No test has p < {threshold(study.options.threshold)}: there are no loci.")
     rows = []
     for row in loci.head(MOST_LOCI).to_dict("records"):
         span = f"{row['contigName']}:{row['first'] + 1:,}–{row['last'] + 1:,}"
         rows.append([span, count(row["tests"]), *_test({str(k): v for k, v in row.items()})])
     more = len(loci) - len(rows)
     return Grid(
-        f"Loci with p < {p_value(study.options.threshold)}",
+        f"Loci with p < {threshold(study.options.threshold)}",
         ("locus", "#tests below", *("leading variant", *_COLUMNS[1:])),
         rows,
         "A locus is what lies within 500,000 bases of its strongest test; neighbours may share a "

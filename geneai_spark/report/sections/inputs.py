@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from geneai_spark import tables
-from geneai_spark.report.blocks import ABSENT, Block, Grid, Note, Section, count
+from geneai_spark.report.blocks import ABSENT, Block, Grid, Note, Section, count, counted
 from geneai_spark.report.study import Study, metrics, settings
 
 MOST_FILES = 50
@@ -46,7 +46,7 @@ def _files(study: Study, files: list[Row]) -> list[Block]:
     more = len(rows) - MOST_FILES
     if more > 0:
         rows = [*rows[:MOST_FILES], [f"{more:,} more files", "", "", "", "", "", ""]]
-    rows.append([f"all {len(files):,} files", "", "", *map(count, sums), ""])
+    rows.append(["all files", "", "", *map(count, sums), ""])
     blocks: list[Block] = [
         Grid(
             "Input files",
@@ -59,7 +59,7 @@ def _files(study: Study, files: list[Row]) -> list[Block]:
     ]
     if wrong:
         blocks.append(
-            Note(f"{wrong:,} files do not reconcile: ingest them again before use.", True)
+            Note(f"Does not reconcile: {counted(wrong, 'file')}. Ingest again before use.", True)
         )
     failed = [f"{study.hide(f.uri)}: {study.hide(f.reason)}" for f in files if f.status == "failed"]
     blocks += [Note(f"Not taken in: {text}", True) for text in failed[:MOST_FILES]]
@@ -82,7 +82,9 @@ def _rejects(study: Study, sources: list[str]) -> Section:
     df = study.table(tables.REJECTS)
     if df is not None:
         df = df.where(F.col("sourceId").isin(sources))
-    total, kinds = (0, 0) if df is None else df.agg(F.count("*"), F.countDistinct("reason")).first()
+    total, kinds = 0, 0
+    if df is not None:
+        total, kinds = df.agg(F.count("*"), F.countDistinct("reason")).collect()[0]
     if df is None or not total:
         section.blocks.append(Note("No line was rejected."))
         return section
