@@ -160,6 +160,5 @@ def _is_id(spelt: str, text: str, start: int, end: int) -> bool:
 
 def _power(value: float, digits: int) -> str:
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-    return (
-        f"{mantissa.replace('-', '−')}\u00a0×\u00a010{str(int(exponent)).translate(_SUPERSCRIPT)}"
-    )
+    raised = str(int(exponent)).translate(_SUPERSCRIPT)
+    return f"{mantissa.replace('-', '−')}\u00a0×\u00a010{raised}"

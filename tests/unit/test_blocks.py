@@ -35,7 +35,8 @@ def test_p_value(value, text):
 
 
 def test_numbers():
-    assert [blocks.number(x).replace("\u00a0", " ") for x in (0.0, -0.25, 1234567.0, 2e-7, None, 12345.6)] == [
+    written = [blocks.number(x) for x in (0.0, -0.25, 1234567.0, 2e-7, None, 12345.6)]
+    assert [text.replace("\u00a0", " ") for text in written] == [
         "0", "−0.25", "1.23 × 10⁶", "2.00 × 10⁻⁷", "–", "12,346",
     ]  # fmt: skip
     assert [blocks.seconds(x) for x in (1.24, 200, 7500)] == ["1.2 s", "3 min 20 s", "2 h 5 min"]
