@@ -134,7 +134,7 @@ def plot(
         axes.legend(loc="upper left", framealpha=1, fontsize=9.5)
     named = planted if causal else data[data["y"] > line]
     axes.set_ylim(0, 1.1 * max(data["y"].max() if len(data) else 0, line))
-    _name_hits(axes, named, label, figures.RED if causal else figures.INK)
+    _name_hits(axes, named, label, figures.RED if causal else figures.INK, peaks=not causal)
     axes.set_ylabel("−log₁₀ p", fontsize=11)
 
 
@@ -187,15 +187,24 @@ def _name_places(axes: Axes, regions: Sequence[Region]) -> None:
     axes.set_xlabel(f"position on contig {regions[0].contig}, million bases{cut}", fontsize=11)
 
 
-def _name_hits(axes: Axes, hits: pd.DataFrame, most: int, colour: str) -> None:
-    """Write the names of the strongest hits beside them, none over another's."""
+def _name_hits(axes: Axes, hits: pd.DataFrame, most: int, colour: str, *, peaks: bool) -> None:
+    """Write the names of the strongest hits beside them, none over another's.
+
+    Args:
+        axes: where to write, its limits set.
+        hits: columns x, y and what ``_name`` needs.
+        most: how many names.
+        colour: of the names.
+        peaks: whether a peak gets one name, or every hit.
+    """
     (left, right), top = axes.get_xlim(), axes.get_ylim()[1]
     taken: list[tuple[float, float]] = []
     for row in hits.sort_values(["y", "x"], ascending=[False, True]).to_dict("records"):
         place = ((row["x"] - left) / (right - left), row["y"] / top)
         if len(taken) == most:
             break
-        if any(abs(place[0] - x) < 0.12 and abs(place[1] - y) < 0.045 for x, y in taken):
+        apart = [(abs(place[0] - x), abs(place[1] - y)) for x, y in taken]
+        if any((dx < 0.12 and dy < 0.045) or (peaks and dx < 0.012) for dx, dy in apart):
             continue
         taken.append(place)
         late = place[0] > 0.85
