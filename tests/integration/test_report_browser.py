@@ -100,3 +100,13 @@ def test_browser__prints(report, tmp_path):
     shown.scheme("light")
     assert data.startswith(b"%PDF")
     assert 5 <= len(re.findall(rb"/Type /Page\b", data)) <= 16
+
+
+def test_browser__a_page_that_asks_the_network_is_found_out(tmp_path):
+    file = tmp_path / "bad.html"
+    file.write_text('<p>x<img src="https://example.invalid/x.png">', "utf-8")
+    with browser.chromium(tmp_path / "profile") as shown:
+        shown.open(file)
+        methods = {e["method"] for e in shown.events}
+        asked = str([e for e in shown.events if e["method"] == "Network.requestWillBeSent"])
+    assert "Network.loadingFailed" in methods and "example.invalid/x.png" in asked
