@@ -6,9 +6,7 @@ import re
 
 import pytest
 
-from geneai_spark.report import page
-from geneai_spark.report.study import Options
-from tests import browser, study_tables
+from tests import browser
 from tests.conftest import requires
 
 pytestmark = requires("chromium")
@@ -26,11 +24,10 @@ FIGURES = """[...document.querySelectorAll("figure")].map(f => {
 
 
 @pytest.fixture(scope="module")
-def report(spark, tmp_path_factory):
+def report(study_report, tmp_path_factory):
     """A page in a browser, and how many figures were made."""
     folder = tmp_path_factory.mktemp("browser")
-    warehouse = study_tables.whole(spark, str(folder / "tables"))
-    built = page.build(spark, warehouse, Options(colour_by="population"))
+    built = study_report[1]
     file = folder / "report.html"
     file.write_text(built.html, "utf-8")
     with browser.chromium(folder / "profile") as shown:

@@ -17,9 +17,10 @@ from geneai_spark.errors import InputError, TableError
 from geneai_spark.report import page
 from geneai_spark.report.blocks import Grid, Section
 from geneai_spark.report.study import Options
+from tests import conftest
 from tests import study_tables as made
 
-WHEN = datetime.datetime(2026, 7, 8, 9, 10, 11, tzinfo=datetime.UTC)
+WRITTEN = conftest.REPORT_WRITTEN
 
 
 class Parsed(HTMLParser):
@@ -66,7 +67,8 @@ class Parsed(HTMLParser):
             self.headings.append((int(tag[1]), text))
 
     def handle_data(self, data):
-        self.text.append(data)
+        if not self._open or self._open[-1][0] != "style":
+            self.text.append(data)
 
     def rows(self, name):
         """A table as {first cell: other cells}."""
@@ -77,17 +79,17 @@ class Parsed(HTMLParser):
         return " ".join("".join(self.text).split())
 
 
-@pytest.fixture(scope="module")
-def warehouse(spark, tmp_path_factory):
-    return made.whole(spark, str(tmp_path_factory.mktemp("report") / "tables"))
+@pytest.fixture
+def warehouse(study_report):
+    return study_report[0]
 
 
-@pytest.fixture(scope="module")
-def built(spark, warehouse):
-    return page.build(spark, warehouse, Options(colour_by="population"), written=WHEN)
+@pytest.fixture
+def built(study_report):
+    return study_report[1]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def seen(built):
     return Parsed(built.html)
 
@@ -215,7 +217,7 @@ def test_report__same_bytes_another_day_and_from_seven_partitions(
     spark, warehouse, built, tmp_path
 ):
     """Random ids, times or an order of rows that depends on partitions would show."""
-    other, later = str(tmp_path / "tables"), WHEN + datetime.timedelta(days=1)
+    other, later = str(tmp_path / "tables"), WRITTEN + datetime.timedelta(days=1)
     for table in tables.TABLES.values():
         if store.exists(spark, table, warehouse):
             store.replace(store.read(spark, table, warehouse).repartition(7), table, other)

@@ -142,10 +142,9 @@ def _how(study: Study, trait: str, test: str, sums: Row) -> str:
             adjusted = [study.hide(str(name)) for name in asked.get("covariates") or ()]
             text += f"Adjusted for {', '.join(adjusted)}. " if adjusted else "No covariates. "
             break
-    untested = sums.n - sums.tested
-    return text + (
-        f"{count(untested)} alleles do not vary and were not tested." if untested else ""
-    )
+    if untested := sums.n - sums.tested:  # alleles that do not vary, or that covariates explain
+        text += f"Without a result: {counted(untested, 'allele')}."
+    return text
 
 
 def _top(study: Study, own: DataFrame, mark: str) -> Grid:
