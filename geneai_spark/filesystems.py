@@ -156,6 +156,49 @@ def open_input(uri: str) -> RandomAccess:
     return _guard(uri, lambda: _open(uri))
 
 
+def open_arrow(uri: str) -> Any:
+    """Open a file for reading as pyarrow wants it, to be closed by the caller.
+
+    Raises:
+        StorageError: it does not exist or may not be read.
+    """
+    where = locate(uri)
+    return _guard(uri, lambda: _arrow(where).open_input_file(where.path))
+
+
+def open_output(uri: str) -> Any:
+    """Open a new file for writing, as pyarrow's output stream; local folders are made.
+
+    Raises:
+        StorageError: it may not be written there.
+    """
+    where = locate(uri)
+
+    def create() -> Any:
+        if where.scheme == "":
+            os.makedirs(os.path.dirname(where.path), exist_ok=True)
+        return _arrow(where).open_output_stream(where.path)
+
+    return _guard(uri, create)
+
+
+def remove(uri: str) -> None:
+    """Remove a file; none there is no error."""
+    where = locate(uri)
+
+    def delete() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            _arrow(where).delete_file(where.path)
+
+    _guard(uri, delete)
+
+
+def is_known(uri: str) -> bool:
+    """Whether Python can read and write at ``uri``, not Spark alone (``dbfs:``, …)."""
+    scheme = _SCHEME.match(uri)
+    return scheme is None or scheme[0][:-1].lower() in _SCHEMES
+
+
 def checksum(uri: str) -> str:
     """sha256 of the file's bytes, as hex; read once, 8 MiB at a time."""
 
@@ -303,6 +346,8 @@ def _arrow(where: Location) -> Any:
     """The pyarrow filesystem for a location."""
     from pyarrow import fs
 
+    if where.scheme == "":
+        return fs.LocalFileSystem()
     if where.scheme == "s3":
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return fs.S3FileSystem(**({"endpoint_override": endpoint} if endpoint else {}))

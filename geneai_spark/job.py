@@ -128,7 +128,7 @@ def _record(spark: SparkSession, warehouse: str, row: dict[str, Any], name: str)
     from geneai_spark import store, tables
 
     try:
-        store.append(store.from_rows(spark, [row], tables.RUNS), tables.RUNS, warehouse)
+        store.put(spark, [row], tables.RUNS, warehouse)
     except Exception as error:
         reason = explain(error) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
         print(f"{name}: its row in table 'runs' could not be written: {reason}", file=sys.stderr)

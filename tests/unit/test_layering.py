@@ -20,6 +20,8 @@ LAYERS = (
     ("genotypes", "simulation"),
     ("runtime", "cohorts", "conf"),
     ("session", "filesystems"),
+    ("staging",),
+    ("commits",),
     ("store", "progress"),
     ("formats",),
     ("ingest",),
