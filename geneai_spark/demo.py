@@ -30,7 +30,13 @@ from geneai_spark import (
 )
 from geneai_spark.association import summary
 from geneai_spark.errors import explain
-from geneai_spark.jobs import check_quality, ingest_traits, ingest_variants, run_gwas
+from geneai_spark.jobs import (
+    check_quality,
+    ingest_traits,
+    ingest_variants,
+    make_report,
+    run_gwas,
+)
 from geneai_spark.report import manhattan
 
 TRAIT = "simulated_trait"
@@ -56,6 +62,11 @@ class Place(NamedTuple):
         """The Manhattan picture."""
         return self.folder / "manhattan.png"
 
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 if the planted variants come first, else 1."""
@@ -64,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Real 1000 Genomes variants from VCF to a first association, in minutes.",
         epilog="example: geneai demo --to demo",
     )
-    parser.add_argument("--to", default="demo", help="folder for data, tables, picture (demo)")
+    parser.add_argument("--to", default="demo", help="folder for data, tables, pictures (demo)")
     place = Place(Path(parser.parse_args(argv).to))
     try:
         return run(place)
@@ -90,6 +101,7 @@ def run(place: Place) -> int:
     best = scan(spark, place, causal)
     found = {(row.contigName, row.start, row.alternateAllele) for row in best[: len(causal)]}
     first = found == set(causal)
+    report(spark, place)
     say_results(best, causal)
     print(
         f"\nThe {len(causal)} planted variants {'come' if first else 'DO NOT come'} first. "
@@ -152,6 +164,16 @@ def scan(spark: SparkSession, place: Place, causal: Sequence[tuple[str, int, str
     return summary.top_hits(stored.where(stored["trait"] == TRAIT), 8)
 
 
+def report(spark: SparkSession, place: Place) -> None:
+    """Write the HTML report of all that the demo has done."""
+    config = make_report.Config(
+        warehouse=place.warehouse,
+        output=str(place.report),
+        title="1000 Genomes chromosome 22 and a simulated trait",
+    )
+    make_report.run(spark, config)
+
+
 def say_results(best: Sequence[Row], causal: Sequence[tuple[str, int, str]]) -> None:
     """Print the top hits, the planted ones marked."""
     print(f"\nTop hits of {TRAIT} (* = planted):\n")
@@ -174,6 +196,7 @@ def _short(allele: str) -> str:
 
 WHAT_NEXT = """
 Where things are
+  report    {folder}/report.html       open it in a browser: no network is needed
   picture   {folder}/manhattan.png
   tables    {warehouse}   (Delta: variants, samples, traits, variant_quality, associations ...)
   truth     {folder}/data/simulated_trait.truth.json

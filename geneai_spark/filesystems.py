@@ -13,6 +13,7 @@ import glob
 import hashlib
 import os
 import re
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -215,7 +216,48 @@ def checksum(uri: str) -> str:
     return _guard(uri, digest)
 
 
+def write(uri: str, data: bytes) -> int:
+    """Write a whole file, replacing what is there; the bytes written.
+
+    Nobody sees half a file: a local one appears by renaming, an object store shows an object when
+    it is complete. The folder is made where there are folders.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+
+    def put() -> int:
+        where = locate(uri)
+        if where.scheme == "":
+            _replace(where.path, data)
+        else:
+            system = _arrow(where)
+            if where.scheme == "hdfs":
+                system.create_dir(where.path.rpartition("/")[0], recursive=True)
+            with system.open_output_stream(where.path) as stream:
+                stream.write(data)
+        return len(data)
+
+    return _guard(uri, put)
+
+
 # --- local ----------------------------------------------------------------------------------
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Write beside ``path`` and rename, with the permissions a new file has."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(21, "is a folder")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    beside = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with open(beside, "xb") as file:
+            file.write(data)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
 
 
 class _LocalFile:
