@@ -258,17 +258,16 @@ def tally(decoded: Array, n_alleles: Array) -> Tally:
     records, samples, _ = decoded.shape
     offsets = np.concatenate([[0], np.cumsum(n_alleles, dtype=np.int64)])
     pairs = codes(decoded)
-    if pairs is None:
-        usual = np.full((records, 4), -1, np.int32)
-    else:
-        usual = kernels.code_counts(pairs)
+    nothing = np.full((records, 4), -1, np.int32)  # adds up to no number of samples
+    usual = nothing if pairs is None else kernels.code_counts(pairs)
     classes, diploids = np.zeros((records, 3), np.int32), np.zeros(records, np.int32)
     alleles = np.zeros((4, int(offsets[-1])), np.int32)
     wrong = kernels.tally(decoded, offsets, usual, classes, diploids, alleles)
     if wrong >= 0:
         raise TableError(f"call_genotype: record {wrong} of the batch names an allele beyond ALT")
     plain = (usual.sum(axis=1) == samples) & (n_alleles >= 2)
-    return Tally(offsets, classes, diploids, *alleles, plain)
+    called, complete, diploid, homozygous = alleles
+    return Tally(offsets, classes, diploids, called, complete, diploid, homozygous, plain)
 
 
 # ---------------------------------------------------------------- text

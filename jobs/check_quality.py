@@ -1,15 +1,15 @@
-"""Measure and flag variants and samples: ``variants`` -> ``variant_quality``, ``sample_quality``."""
+"""Measure and flag variants and samples: tables ``variant_quality`` and ``sample_quality``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from geneai_spark import cohorts, genome, job, progress, quality, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.quality import groups, measures, samples, variants
+from geneai_spark.table import Table
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     ):
         checks = config.variant_checks()
         flagged = quality.flag(measured, checks)
-        told |= _write(spark, config, flagged, tables.VARIANT_QUALITY, checks)
+        told |= _write(config, flagged, tables.VARIANT_QUALITY, checks)
         each = samples.from_sums(
             sums, people, max_female_x=config.max_female_x, min_male_x=config.min_male_x,
             min_male_y=config.min_male_y,
@@ -104,7 +104,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             each = groups.add_sex(each, traits, config.sex)
         checks = config.sample_checks()
         flagged = quality.flag(each, checks).drop("reportedSex")
-        found = _write(spark, config, flagged, tables.SAMPLE_QUALITY, checks)
+        found = _write(config, flagged, tables.SAMPLE_QUALITY, checks)
         told |= {f"samples_{name}": count for name, count in found.items()}
         stage.result = (
             f"{told['rows']:,} variants, {told['passed']:,} passed all checks; "
@@ -114,11 +114,16 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
 
 
 def _write(
-    spark: SparkSession, config: Config, flagged: Any, table: Any, checks: list[quality.Check]
+    spark: SparkSession,
+    config: Config,
+    flagged: DataFrame,
+    table: Table,
+    checks: list[quality.Check],
 ) -> dict[str, int]:
     """Replace a table and count its flags as they are stored."""
     version = store.replace(flagged, table, config.warehouse)
-    return quality.tally(store.read(spark, table, config.warehouse, version), checks)
+    stored = store.read(flagged.sparkSession, table, config.warehouse, version)
+    return quality.tally(stored, checks)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pyspark.sql.types import DoubleType, IntegerType, LongType, StructField, St
 
 from geneai_spark import genome, genotype_kernels, genotypes, tables
 from geneai_spark.errors import TableError
+from geneai_spark.genotypes import ABSENT, MISSING
 from geneai_spark.quality import hwe_kernels, sample_kernels, value_kernels
 
 Array = npt.NDArray[Any]
@@ -277,9 +278,7 @@ def _allele_columns(tally: genotypes.Tally, n_samples: int) -> dict[str, pa.Arra
         heterozygosity = tally.classes[:, 1] / called
         rate = called / n_samples if n_samples else np.full(records, np.nan)
     squares = np.add.reduceat(frequencies**2, offsets[:-1]) if records else np.zeros(0)
-    p, mid = hwe_kernels.hwe_tests(
-        tally.offsets, tally.diploids, tally.diploid, tally.homozygous
-    )
+    p, mid = hwe_kernels.hwe_tests(tally.offsets, tally.diploids, tally.diploid, tally.homozygous)
     alts = pa.array(offsets - np.arange(records + 1, dtype=np.int32))
     untested = pa.array(tally.diploids == 0)
     starts, uncalled = pa.array(offsets), pa.array(number == 0)
@@ -312,8 +311,29 @@ def _missingness_columns(decoded: Array, groups: Array) -> dict[str, pa.Array]:
 
 def _changes(batch: pa.RecordBatch, offsets: Array) -> Array:
     """What each allele changes: int8, shape (alleles,)."""
-    texts = []
-    for column in (batch.column("referenceAllele"), batch.column("alternateAlleles").flatten()):
-        data, starts, lengths, _ = genotypes.packed_bytes(column)
-        texts += [data, np.append(starts, starts[-1:] + lengths[-1:])]
-    return np.asarray(sample_kernels.changes(*texts, offsets))
+    ref = _texts(batch.column("referenceAllele"))
+    alt = _texts(batch.column("alternateAlleles").flatten())
+    return np.asarray(sample_kernels.changes(ref[0], ref[1], alt[0], alt[1], offsets))
+
+
+def _texts(column: pa.Array) -> tuple[Array, Array]:
+    """The bytes of a column of texts, and where each text begins and the last one ends."""
+    data, starts, lengths, _ = genotypes.packed_bytes(column)
+    return data, np.append(starts, starts[-1:] + lengths[-1:])
+
+
+def warm_up() -> None:
+    """Compile every kernel for the types that a worker meets."""
+    schema = to_arrow_schema(tables.VARIANTS.schema)
+    calls = [[(0, 0), (0, 1)], [(0, 2), (1, ABSENT)], [(MISSING, MISSING)] * 2]
+    packed, ploidy = genotypes.pack_calls(np.array(calls, np.int8))
+    rows = [
+        {"contigName": "1", "start": 0, "end": 1, "referenceAllele": "A", "alternateAlleles": alts}
+        for alts in (["C"], ["C", "AT"], [])
+    ]
+    batch = pa.RecordBatch.from_pylist(rows, schema)
+    columns = {name: batch.column(name) for name in KEYS}
+    columns |= {"call_genotype": packed, "call_ploidy": ploidy}
+    columns |= {name: genotypes.pack_values(np.ones((3, 2, 1), np.int32)) for name in VALUES}
+    counter = Counter(2, groups=np.array([1, 2], np.int8), build="GRCh38")
+    counter.add(pa.RecordBatch.from_pydict(columns))

@@ -15,7 +15,6 @@ from geneai_spark.genotype_kernels import (
     HET,
     HET_SWAPPED,
     HOM_ALT,
-    HOM_REF,
     LONE_NO_CALL,
     NO_CALL,
 )
@@ -70,7 +69,9 @@ def _change(ref, alt):
             one, two = two, one
         if not _is_base(one) or not _is_base(two):
             return OTHER
-        return TRANSITION if (one == 65 and two == 71) or (one == 67 and two == 84) else TRANSVERSION
+        return (
+            TRANSITION if (one == 65 and two == 71) or (one == 67 and two == 84) else TRANSVERSION
+        )
     short = min(n, m)
     left, right = 0, 0
     while left < short and ref[left] & 0xDF == alt[left] & 0xDF:
@@ -90,7 +91,7 @@ def add_usual(codes, usual, places, change, expected, sums):
     """Add the usual records to ``sums``.
 
     Args:
-        codes: uint16, shape (records, samples), see ``genotype_kernels.HOM_REF``.
+        codes: uint16, shape (records, samples), see ``genotype_kernels.HET``.
         usual: which records to take.
         places: ``AUTOSOMAL`` ..., shape (records,).
         change: ``TRANSITION`` ... of the first ALT allele, shape (records,).
@@ -123,9 +124,7 @@ def _count(codes, hets, alts, missing):
         code = codes[s]
         hets[s] = np.uint16(hets[s] + np.uint16((code == HET) | (code == HET_SWAPPED)))
         alts[s] = np.uint16(alts[s] + np.uint16(code == HOM_ALT))
-        missing[s] = np.uint16(
-            missing[s] + np.uint16((code == NO_CALL) | (code == LONE_NO_CALL))
-        )
+        missing[s] = np.uint16(missing[s] + np.uint16((code == NO_CALL) | (code == LONE_NO_CALL)))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -214,6 +213,6 @@ def add_singletons(codes, single, sums):
         if single[r]:
             for s in range(codes.shape[1]):
                 code = codes[r, s]
-                if code == HET or code == HET_SWAPPED or code == HOM_ALT:
+                if code in (HET, HET_SWAPPED, HOM_ALT):
                     sums[SINGLETONS, s] += 1
                     break

@@ -3,8 +3,8 @@
 
 The bytes are read where they are (``genotypes`` describes them): type byte, then a value a sample.
 A value counts wherever there is one, whether or not the genotype is called, as bcftools stats and
-Hail's ``dp_stats`` have it. All sums are of integers, or of floats rounded to 1/1024: exact in
-float64, so that the order of records makes no difference.
+Hail's ``dp_stats`` have it. Sums of samples are of integers, or of floats rounded to 1/256: exact
+in float64, so that the order of records makes no difference.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 N, SUM, SQUARES, LEAST, GREATEST = range(5)
-GRAIN = 1024.0
+GRAIN = 256.0
 MISSING = -(2**31)
 
 
@@ -115,14 +115,14 @@ def _add_floats(values, sums, of_record):
         value = values[s]
         if np.isnan(value):
             continue
-        rounded, square = np.rint(value * GRAIN) / GRAIN, np.rint(value * value * GRAIN) / GRAIN
+        rounded = np.rint(value * GRAIN) / GRAIN
         of_record[N] += 1
-        of_record[SUM] += rounded
-        of_record[SQUARES] += square
+        of_record[SUM] += value
+        of_record[SQUARES] += value * value
         of_record[LEAST] = min(of_record[LEAST], value)
         of_record[GREATEST] = max(of_record[GREATEST], value)
         sums[0, s] += 1
         sums[1, s] += rounded
-        sums[2, s] += square
+        sums[2, s] += rounded * rounded
         sums[3, s] = min(sums[3, s], value)
         sums[4, s] = max(sums[4, s], value)
