@@ -114,11 +114,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
 
 
 def _write(
-    spark: SparkSession,
-    config: Config,
-    flagged: DataFrame,
-    table: Table,
-    checks: list[quality.Check],
+    config: Config, flagged: DataFrame, table: Table, checks: list[quality.Check]
 ) -> dict[str, int]:
     """Replace a table and count its flags as they are stored."""
     version = store.replace(flagged, table, config.warehouse)

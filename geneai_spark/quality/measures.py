@@ -178,6 +178,8 @@ class Counter:
         decoded = genotypes.calls(
             batch.column("call_genotype"), self.n_samples, batch.column("call_ploidy")
         )
+        decoded = decoded.view()
+        decoded.flags.writeable = False  # one type for the kernels, a copy or not
         n_alleles = pc.list_value_length(batch.column("alternateAlleles")).to_numpy() + 1
         tally = genotypes.tally(decoded, n_alleles)
         columns = {name: batch.column(name) for name in KEYS}
