@@ -25,6 +25,7 @@ import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
 from geneai_spark.formats import vcf_records
+from geneai_spark.quality import measures
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5
@@ -210,6 +211,7 @@ def warm_up() -> None:
     genotypes.dosages(decoded)
     genotypes.allele_counts(decoded, 2)
     genotypes.genotype_counts(decoded)
+    measures.warm_up()
 
 
 def report(found: Sequence[Check]) -> str:

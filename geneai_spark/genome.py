@@ -167,6 +167,20 @@ def normalise(contig: str, build: str) -> str:
     return contig_aliases(build).get(contig.upper(), contig)
 
 
+@cache
+def role(contig: str) -> str | None:
+    """What a contig is, by any build's name of it: autosome, X, Y or MT; None where unknown.
+
+    >>> role("chr7"), role("NC_000023.11"), role("M"), role("GL000207.1")
+    ('autosome', 'X', 'MT', None)
+    """
+    for build, known in BUILDS.items():
+        if name := contig_aliases(build).get(contig.upper()):
+            bare = _NAMES[list(known.contigs).index(name)]
+            return "autosome" if bare.isdigit() else bare
+    return None
+
+
 def guess_build(
     contigs: Mapping[str, int | None] | Collection[str] = (), reference: str | None = None
 ) -> str | None:
