@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
+from geneai_spark.features import doses
 from geneai_spark.formats import vcf_records
 
 MIN_PYTHON = (3, 11)
@@ -210,6 +211,7 @@ def warm_up() -> None:
     genotypes.dosages(decoded)
     genotypes.allele_counts(decoded, 2)
     genotypes.genotype_counts(decoded)
+    doses.warm_up()
 
 
 def report(found: Sequence[Check]) -> str:
