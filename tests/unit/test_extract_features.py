@@ -71,7 +71,7 @@ def test_run__nothing_before_its_tables(spark, warehouse):
 def test_study__raises_where_no_variant_can_be_used(spark):
     variants = structured.variants(spark, MADE[:6], contig=["X"] * 2 + ["1"] * 4)
     options = structure.StructureOptions(min_frequency=0.5)
-    with doses.holding() as hold, pytest.raises(InputError, match="none of 6 variants.*: 2 are"):
+    with doses.holding() as hold, pytest.raises(InputError, match=r"none of 6 variants.*: 2 are"):
         structure.study("default", IDS, np.arange(88), variants, options, hold)
 
 
