@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
+from geneai_spark.features import doses
 from geneai_spark.formats import vcf_records
 from geneai_spark.quality import measures
 
@@ -212,6 +213,7 @@ def warm_up() -> None:
     genotypes.allele_counts(decoded, 2)
     genotypes.genotype_counts(decoded)
     measures.warm_up()
+    doses.warm_up()
 
 
 def report(found: Sequence[Check]) -> str:

@@ -158,6 +158,18 @@ def contig_aliases(build: str) -> dict[str, str]:
     return aliases
 
 
+@cache
+def autosomes() -> frozenset[str]:
+    """Every known name of chromosomes 1 to 22 in any build, upper case.
+
+    >>> "CHR7" in autosomes(), "NC_000022.11" in autosomes(), "X" in autosomes()
+    (True, True, False)
+    """
+    names = {name for i in range(1, 23) for name in (str(i), f"chr{i}")}
+    every = (pair for build in BUILDS for pair in contig_aliases(build).items())
+    return frozenset(alias for alias, name in every if name in names)
+
+
 def normalise(contig: str, build: str) -> str:
     """`contig` as `build` names it; a name the build does not know is kept as it is.
 
