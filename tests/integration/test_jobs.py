@@ -9,6 +9,7 @@ from geneai_spark.jobs import check_quality, run_gwas
 
 from geneai_spark import config, store, tables
 from geneai_spark.errors import ConfigError, InputError, TableError
+from geneai_spark.selection import VARIANT_KEY
 from tests import packed
 
 ODD = "o'brien \\ height (%)"
@@ -67,8 +68,11 @@ def test_run_gwas__raises_on_unknown_cohort_and_trait(spark, warehouse):
 
 
 def test_run_gwas__selection_components_and_what_it_tells(spark, warehouse):
-    told = check_quality.run(spark, check_quality.Config(warehouse=warehouse))
-    assert told["rows"] == 3
+    stored = store.read(spark, tables.VARIANTS, warehouse).drop("call_genotype").toArrow()
+    keys = stored.select(list(VARIANT_KEY)).to_pylist()
+    measured = [key | {"callRate": 1.0 if key["start"] < 200 else 0.6} for key in keys]
+    quality = store.from_rows(spark, measured, tables.VARIANT_QUALITY)
+    store.replace(quality, tables.VARIANT_QUALITY, warehouse)
     rng = np.random.default_rng(9)
     scores = rng.normal(size=(30, 3))
     rows = [("default", i, IDS[i], scores[i].tolist(), i < 25) for i in range(30)]
