@@ -35,7 +35,8 @@ from geneai_spark.association.design import Design, Matrix
 
 Integers = npt.NDArray[np.int64]
 
-BLOCK_BYTES = 4 << 20  # of dosages as float64: they stay in the cache between two passes
+BLOCK_BYTES = 512 << 10  # of dosages as float64: they stay in the cache between two passes
+BLOCK_LEAST = 16  # records, however wide: a matrix product of fewer reads the weights too often
 
 
 class Tests(NamedTuple):
@@ -128,7 +129,7 @@ def test(
     if plan.rows is not None:
         decoded = decoded[:, plan.rows]
     n, designs = len(plan.weights), len(plan.designs)
-    step = max(1, min(BLOCK_BYTES // (8 * n), len(record)))
+    step = min(max(BLOCK_LEAST, BLOCK_BYTES // (8 * n)), len(record))
     dosages, squared = np.empty((step, n)), np.empty((step, n))
     parts = []
     for first in range(0, len(record), step):
