@@ -55,7 +55,7 @@ class Plan:
     """Designs side by side, ready for one product with the dosages.
 
     Attributes:
-        designs: what is tested.
+        traits: the traits in the order of the results.
         rows: positions of the samples to decode, or None: all of them.
         weights: shape (samples, columns): an indicator of each design's samples; then, design by
             design, its basis and its residual traits at unit length. Zero outside a design.
@@ -65,7 +65,7 @@ class Plan:
         scale: length of the residual traits, shape (traits,).
     """
 
-    designs: tuple[Design, ...]
+    traits: tuple[str, ...]
     rows: Integers | None
     weights: Matrix
     sizes: Integers
@@ -74,14 +74,9 @@ class Plan:
     scale: Matrix
 
     @property
-    def traits(self) -> list[str]:
-        """The traits in the order of the results."""
-        return [name for one in self.designs for name in one.names]
-
-    @property
     def design_of(self) -> Integers:
         """The design of each trait, shape (traits,)."""
-        return np.repeat(np.arange(len(self.designs)), [len(one.names) for one in self.designs])
+        return np.repeat(np.arange(len(self.sizes)), self.basis_at[1:] - self.trait_at)
 
 
 def plan(designs: Sequence[Design], n_samples: int) -> Plan:
@@ -111,7 +106,8 @@ def plan(designs: Sequence[Design], n_samples: int) -> Plan:
         scale.append(length)
     sizes = np.array([len(one.rows) for one in designs], np.int64)
     at = (np.array(basis_at, np.int64), np.array(trait_at, np.int64))
-    return Plan(tuple(designs), rows, weights, sizes, *at, np.concatenate(scale))
+    names = tuple(name for one in designs for name in one.names)
+    return Plan(names, rows, weights, sizes, *at, np.concatenate(scale))
 
 
 def test(
@@ -128,7 +124,7 @@ def test(
     """
     if plan.rows is not None:
         decoded = decoded[:, plan.rows]
-    n, designs = len(plan.weights), len(plan.designs)
+    n, designs = len(plan.weights), len(plan.sizes)
     step = min(max(BLOCK_LEAST, BLOCK_BYTES // (8 * n)), len(record))
     dosages, squared = np.empty((step, n)), np.empty((step, n))
     parts = []

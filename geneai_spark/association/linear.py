@@ -20,6 +20,7 @@ allele explains wholly has error 0, an infinite statistic and p-value 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -98,20 +99,19 @@ def scan(
     if missing := [name for name in needed if name not in variants.columns]:
         raise TableError(f"variants: no column {', '.join(missing)}: ingest with genotypes")
     check(missing_genotypes, engine)
-    mean = missing_genotypes == "mean"
     plan = least_squares.plan(designs, n_samples)
     schema = tables.ASSOCIATIONS.schema
     arrow = to_arrow_schema(schema)
 
-    def tests(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        def test(decoded: npt.NDArray[np.int8], record: Integers, allele: Integers) -> Tests:
-            if engine == "glow":
-                return glow_engine.test(decoded, record, allele, plan.designs)
-            return least_squares.test(decoded, record, allele, plan, mean=mean)
+    names = plan.traits
+    test: Tester = partial(least_squares.test, plan=plan, mean=missing_genotypes == "mean")
+    if engine == "glow":
+        test = partial(glow_engine.test, designs=designs)
 
+    def tests(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            for block in _slices(batch, len(plan.scale)):
-                yield _results(block, n_samples, plan.traits, test).select(arrow.names).cast(arrow)
+            for block in _slices(batch, len(names)):
+                yield _results(block, n_samples, names, test).select(arrow.names).cast(arrow)
 
     return variants.select(needed).mapInArrow(tests, schema)
 

@@ -69,7 +69,7 @@ def expected(calls, allele, phenotypes, trait, missing):
 def test_test__as_statsmodels(phenotypes, missing, dtype, ploidy):
     calls = genotypes(dtype, ploidy)
     plan = least_squares.plan(design(phenotypes.index, phenotypes, TRAITS, COVARIATES), 150)
-    assert plan.traits == ["a", "d", "b", "c"] and len(plan.designs) == 3
+    assert plan.traits == ("a", "d", "b", "c") and len(plan.sizes) == 3
     record, allele = np.repeat(np.arange(40), 2), np.tile([1, 2], 40)
     found = least_squares.test(calls, record, allele, plan, mean=missing == "mean")
     tested = 0
