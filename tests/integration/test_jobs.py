@@ -10,6 +10,7 @@ from scipy.stats import fisher_exact
 
 from geneai_spark import config, store, tables
 from geneai_spark.errors import ConfigError, InputError, TableError
+from geneai_spark.selection import VARIANT_KEY
 from tests import packed
 
 ODD = "o'brien \\ height (%)"
@@ -29,7 +30,7 @@ def warehouse(spark, tmp_path_factory):
     samples = [("default", i, sample, "f") for i, sample in enumerate(IDS)]
     traits = [
         ("default", sample, name, float(value), None, "f")
-        for name, values in ((ODD, Y), ("other", -Y), ("age", range(30)))
+        for name, values in ((ODD, Y), ("other", -Y), ("age", range(30)), ("sick", Y > 0))
         for sample, value in zip(IDS, values, strict=True)
     ]
     for rows, table in ((samples, tables.SAMPLES), (traits, tables.TRAITS)):
@@ -91,6 +92,56 @@ def test_run_gwas__raises_on_unknown_cohort_and_trait(spark, warehouse):
         run_gwas.run(spark, run_gwas.Config(traits=["other"], cohort="trio", warehouse=warehouse))
     with pytest.raises(InputError, match="no numeric trait weight"):
         run_gwas.run(spark, run_gwas.Config(traits=["weight"], warehouse=warehouse))
+
+
+def test_run_gwas__selection_components_and_what_it_tells(spark, warehouse):
+    stored = store.read(spark, tables.VARIANTS, warehouse).drop("call_genotype").toArrow()
+    keys = stored.select(list(VARIANT_KEY)).to_pylist()
+    measured = [key | {"callRate": 1.0 if key["start"] < 200 else 0.6} for key in keys]
+    quality = store.from_rows(spark, measured, tables.VARIANT_QUALITY)
+    store.replace(quality, tables.VARIANT_QUALITY, warehouse)
+    rng = np.random.default_rng(9)
+    scores = rng.normal(size=(30, 3))
+    rows = [("default", i, IDS[i], scores[i].tolist(), i < 25) for i in range(30)]
+    settings = {"traits": ["other"], "components": 2, "warehouse": warehouse}
+    with pytest.raises(InputError, match="run geneai extract_features"):
+        run_gwas.run(spark, run_gwas.Config(**settings))
+    stored = spark.createDataFrame(rows, tables.PCA_SCORES.schema)
+    store.replace(stored, tables.PCA_SCORES, warehouse)
+    chosen = {"keep_samples": "age >= 4", "keep_variants": "callRate = 1"}
+    told = run_gwas.run(spark, run_gwas.Config(**settings, **chosen))
+    assert {name: told[name] for name in ("samples", "samples_kept", "variants_kept", "tests")} == {
+        "samples": 30,
+        "samples_kept": 26,
+        "variants_kept": 2,
+        "tests": 2,
+    }
+    found = store.read(spark, tables.ASSOCIATIONS, warehouse).where("trait = 'other'")
+    found = found.orderBy("start").collect()
+    for row, dose in zip(found, DOSES[:2], strict=True):
+        given = np.column_stack([np.ones(30), dose, scores[:, :2]])[4:]
+        fit = sm.OLS(-Y[4:], given).fit()
+        assert (row.effect, row.pValue) == pytest.approx((fit.params[1], fit.pvalues[1]), rel=1e-8)
+        assert row.sampleCount == 26
+    with pytest.raises(InputError, match="has 3 components"):
+        run_gwas.run(spark, run_gwas.Config(**{**settings, "components": 4}))
+
+
+def test_run_gwas__says_that_a_trait_has_two_values(spark, warehouse, capsys):
+    told = run_gwas.run(spark, run_gwas.Config(traits=["sick", "other"], warehouse=warehouse))
+    assert told["binary_traits"] == "sick"
+    assert told["top_hit_sick"].startswith("1:") and told["tests"] == 6
+    assert "two values only, a linear test approximates: sick" in capsys.readouterr().err
+
+
+def test_config__gwas_options_are_checked_before_spark():
+    for given, match in [
+        ("engine=glow", "missing_genotypes=mean"),
+        ("missing_genotypes=zero", "choose of drop, mean"),
+        ("components=-1", "0 or more"),
+    ]:
+        with pytest.raises(ConfigError, match=match):
+            config.load(run_gwas.Config, None, ["traits=y", given])
 
 
 def test_config__thresholds_have_a_range():

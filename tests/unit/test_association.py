@@ -9,7 +9,9 @@ import statsmodels.api as sm
 
 from geneai_spark import tables
 from geneai_spark.association import summary
-from geneai_spark.association.linear import ENGINES, design, linear, pivot
+from geneai_spark.association.design import binary, design
+from geneai_spark.association.linear import linear
+from geneai_spark.association.phenotypes import components, pivot
 from geneai_spark.errors import InputError, TableError
 from tests import packed
 
@@ -44,28 +46,30 @@ def phenotypes(cohort):
     return pd.concat([frame.iloc[10:], strangers]).sample(frac=1, random_state=1)
 
 
-def least_squares(ids, sites, calls, phenotypes, trait, covariates):
+def least_squares(ids, sites, calls, phenotypes, trait, covariates, missing="drop"):
     """Fit each ALT allele with statsmodels: {key: (effect, error, t, p, n, frequency)}."""
     frame = phenotypes.reindex(ids)
-    use = frame[[trait, *covariates]].notna().all(axis=1).to_numpy()
+    usable = frame[[trait, *covariates]].notna().all(axis=1).to_numpy()
     fits = {}
     for site, record in zip(sites, calls, strict=True):
-        used = [call for call, u in zip(record, use, strict=True) if u]
+        whole = np.array([None not in call for call in record])
+        complete = [call for call, ok in zip(record, whole & usable, strict=True) if ok]
+        n_alleles = sum(len(call) for call in complete)
+        used = usable & whole if missing == "drop" else usable
         for allele in range(1, len(site[3]) + 1):
-            x = np.array([np.nan if None in c else c.count(allele) for c in used], float)
-            complete = [c for c in used if None not in c]
-            n_alleles = sum(len(c) for c in complete)
-            frequency = sum(c.count(allele) for c in complete) / n_alleles if n_alleles else None
+            x = np.array([np.nan if None in c else c.count(allele) for c in record], float)[used]
+            copies = sum(c.count(allele) for c in complete)
+            frequency = copies / n_alleles if n_alleles else None
             key = (site[0], site[1], site[2], site[3][allele - 1])
             assert key not in fits
             if not complete or len(set(x[~np.isnan(x)])) < 2:
-                fits[key] = (None, None, None, None, len(used), frequency)
+                fits[key] = (None, None, None, None, used.sum(), frequency)
                 continue
             x[np.isnan(x)] = np.nanmean(x)
-            design = np.column_stack([x, np.ones(len(x)), frame.loc[use, covariates]])
-            fit = sm.OLS(frame.loc[use, trait].to_numpy(), design).fit()
+            given = np.column_stack([x, np.ones(len(x)), frame.loc[used, covariates]])
+            fit = sm.OLS(frame.loc[used, trait].to_numpy(), given).fit()
             numbers = (fit.params[0], fit.bse[0], fit.tvalues[0], fit.pvalues[0])
-            fits[key] = (*numbers, len(used), frequency)
+            fits[key] = (*numbers, used.sum(), frequency)
     return fits
 
 
@@ -86,43 +90,54 @@ def compare(rows, expected):
     return tested
 
 
+@pytest.mark.parametrize("missing", ["drop", "mean"])
 @pytest.mark.parametrize("covariates", [[], ["age", "pc1"]])
 def test_linear__as_statsmodels_with_missing_traits_and_genotypes(
-    spark, cohort, phenotypes, covariates
+    spark, cohort, phenotypes, covariates, missing
 ):
     ids, sites, calls = cohort
     assert any(None in call for record in calls for call in record)
     traits = ["height", "glucose", "weight"]
     variants = packed.variants(spark, sites, calls)
-    found = linear(variants, ids, phenotypes, traits=traits, covariates=covariates)
+    options = {"traits": traits, "covariates": covariates, "missing_genotypes": missing}
+    found = linear(variants, ids, phenotypes, **options)
     assert tables.ASSOCIATIONS.differences(found.schema) == []
     rows = found.collect()
     assert {row.test for row in rows} == {"linear"}
     for trait in traits:
-        expected = least_squares(ids, sites, calls, phenotypes, trait, covariates)
+        expected = least_squares(ids, sites, calls, phenotypes, trait, covariates, missing)
         assert compare([row for row in rows if row.trait == trait], expected) > 250
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_engine__as_statsmodels(engine):
-    if engine == "glow":
-        pytest.importorskip("glow", reason="glow.py does not go with NumPy 2")
-    rng = np.random.default_rng(8)
-    ids = [f"s{i}" for i in range(60)]
-    x = rng.uniform(0, 2, (60, 7))
-    frame = pd.DataFrame(rng.normal(size=(60, 4)), index=ids, columns=["y", "z", "age", "pc1"])
-    frame["y"] += 5 * x[:, 3]
-    (one,) = design(ids, frame, ["y", "z"], ["age", "pc1"])
-    found = ENGINES[engine](x, one)
-    for t, trait in enumerate(one.names):
-        for g in range(7):
-            known = sm.add_constant(np.column_stack([x[:, g], frame[["age", "pc1"]]]))
-            fit = sm.OLS(frame[trait].to_numpy(), known).fit()
-            expected = [fit.params[1], fit.bse[1], fit.tvalues[1], fit.pvalues[1]]
-            np.testing.assert_allclose([part[t, g] for part in found], expected, rtol=1e-9)
+def test_linear__glow_agrees_under_mean(spark, cohort, phenotypes):
+    pytest.importorskip("glow", reason="glow.py does not go with NumPy 2")
+    ids, sites, calls = cohort
+    variants = packed.variants(spark, sites, calls)
+    options = {
+        "traits": ["height", "glucose", "weight"],
+        "covariates": ["age", "pc1"],
+        "missing_genotypes": "mean",
+    }
+    order = ["trait", "contigName", "start", "referenceAllele", "alternateAllele"]
+    ours, glows = (
+        linear(variants, ids, phenotypes, engine=engine, **options).orderBy(order).toPandas()
+        for engine in ("numpy", "glow")
+    )
+    assert ours["pValue"].notna().sum() > 750
+    pd.testing.assert_frame_equal(ours, glows, rtol=1e-9, atol=1e-13)
 
 
-def test_linear__haploid_monomorphic_multi_allelic(spark):
+def test_linear__chosen_rows_only(spark, cohort, phenotypes):
+    ids, sites, calls = cohort
+    rows = np.arange(15, 60)
+    variants = packed.variants(spark, sites, calls)
+    found = linear(variants, ids, phenotypes, traits=["weight"], rows=rows).collect()
+    left = phenotypes[phenotypes.index.isin([ids[i] for i in rows])]
+    assert compare(found, least_squares(ids, sites, calls, left, "weight", [])) > 200
+
+
+@pytest.mark.parametrize("missing", ["drop", "mean"])
+def test_linear__haploid_monomorphic_multi_allelic(spark, missing):
     ids = [f"s{i}" for i in range(8)]
     rng = np.random.default_rng(5)
     phenotypes = pd.DataFrame({"y": rng.normal(size=8)}, index=ids)
@@ -142,8 +157,9 @@ def test_linear__haploid_monomorphic_multi_allelic(spark):
         [(0, 0)] * 8,
         [(None, None)] * 8,
     ]
-    rows = linear(packed.variants(spark, sites, calls), ids, phenotypes, traits=["y"]).collect()
-    assert compare(rows, least_squares(ids, sites, calls, phenotypes, "y", [])) == 3
+    variants = packed.variants(spark, sites, calls)
+    rows = linear(variants, ids, phenotypes, traits=["y"], missing_genotypes=missing).collect()
+    assert compare(rows, least_squares(ids, sites, calls, phenotypes, "y", [], missing)) == 3
 
 
 def test_linear__does_not_depend_on_partitions(spark, cohort, phenotypes):
@@ -151,8 +167,10 @@ def test_linear__does_not_depend_on_partitions(spark, cohort, phenotypes):
     variants = packed.variants(spark, sites, calls)
     options = {"traits": ["height", "weight"], "covariates": ["age"]}
     order = ["trait", "contigName", "start", "referenceAllele", "alternateAllele"]
-    one = linear(variants.repartition(1), ids, phenotypes, **options).orderBy(order).toPandas()
-    seven = linear(variants.repartition(7), ids, phenotypes, **options).orderBy(order).toPandas()
+    one, seven = (
+        linear(variants.repartition(n), ids, phenotypes, **options).orderBy(order).toPandas()
+        for n in (1, 7)
+    )
     pd.testing.assert_frame_equal(one, seven, rtol=1e-10)
 
 
@@ -169,7 +187,13 @@ def test_linear__an_allele_that_covariates_explain_is_null(spark):
 
 IDS = [f"s{i}" for i in range(6)]
 FRAME = pd.DataFrame(
-    {"y": range(6), "a": [1, 2, 3, 5, 8, 9], "b": [2, 4, 6, 10, 16, 18], "one": 1.0, "t": "x"},
+    {
+        "y": [0, 1, 2, 3, 4, 6],
+        "a": [1, 2, 3, 5, 8, 9],
+        "b": [2, 4, 6, 10, 16, 18],
+        "one": 1.0,
+        "t": "x",
+    },
     index=IDS,
 )
 
@@ -182,6 +206,9 @@ FRAME = pd.DataFrame(
         (["z"], [], "no trait or covariate 'z'"),
         (["t"], [], "'t' is not numeric"),
         ([], [], "no trait"),
+        (["one"], [], "trait 'one' has one value"),
+        (["b"], ["a"], "trait 'b' is a linear combination"),
+        (["a"], ["a"], "'a' is tested and adjusted for"),
     ],
 )
 def test_design__raises(traits, covariates, match):
@@ -196,10 +223,20 @@ def test_design__raises_on_too_few_and_on_repeated_samples():
         design(IDS, pd.concat([FRAME, FRAME]), ["y"])
 
 
-def test_linear__raises_on_unknown_engine_and_absent_genotypes(spark):
+def test_design__names_binary_traits():
+    frame = FRAME.assign(case=[0, 1, 0, 1, 1, np.nan])
+    assert binary(design(IDS, frame, ["y", "case"])) == ["case"]
+
+
+def test_linear__raises_on_unknown_options_and_absent_genotypes(spark):
     variants = packed.variants(spark, [("1", 2, "A", ["C"])], [[(0, 1)] * 6])
-    with pytest.raises(InputError, match="choose of auto, glow"):
-        linear(variants, IDS, FRAME, traits=["y"], engine="magic")
+    for options, match in [
+        ({"engine": "magic"}, "choose of auto, numpy, glow"),
+        ({"missing_genotypes": "zero"}, "choose of drop, mean"),
+        ({"engine": "glow"}, "missing_genotypes=mean"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            linear(variants, IDS, FRAME, traits=["y"], **options)
     with pytest.raises(TableError, match="no column call_genotype"):
         linear(variants.drop("call_genotype"), IDS, FRAME, traits=["y"])
 
@@ -221,6 +258,22 @@ def test_pivot__one_cohort_as_columns(spark):
         pivot(stored, "a", ["y", "sex"])
 
 
+def test_components__as_columns_or_say_what_to_run(spark):
+    rows = [
+        ("a", 0, "s1", [1.0, 2.0, 3.0], True),
+        ("a", 1, "s2", [4.0, 5.0, 6.0], False),
+        ("a", 2, "s3", None, False),
+        ("b", 0, "s1", [9.0], True),
+    ]
+    scores = spark.createDataFrame(rows, tables.PCA_SCORES.schema)
+    wide = components(scores, "a", 2)
+    assert wide.loc["s2"].tolist() == [4.0, 5.0] and len(wide) == 2
+    with pytest.raises(InputError, match="has 3 components: run geneai extract_features"):
+        components(scores, "a", 4)
+    with pytest.raises(InputError, match="no principal components: run geneai extract_features"):
+        components(scores, "c", 1)
+
+
 def test_summary__order_lambda_and_thinning(spark):
     from scipy import stats
 
@@ -239,8 +292,52 @@ def test_summary__order_lambda_and_thinning(spark):
     )
     hits = summary.top_hits(frame, 3)
     assert [hit.start for hit in hits] == [9001, 9000, int(np.argmin(p))]
-    assert summary.genomic_control(frame)["t"] == pytest.approx(np.median(chi) / 0.4549, rel=0.01)
+    values = np.sort(np.append(p, [0.0, 0.0]))  # 3003 of them
+    exact = stats.chi2.isf(np.median(values), 1) / stats.chi2.ppf(0.5, 1)
+    assert summary.genomic_control(frame)["t"] == pytest.approx(exact, rel=1e-12)
+    even = stats.chi2.isf(np.median(values[1:]), 1) / stats.chi2.ppf(0.5, 1)
+    found = summary.genomic_control(frame.where("start <> 9000"))["t"]
+    assert found == pytest.approx(even, rel=1e-12)
+    assert summary.genomic_control(frame.where("pValue IS NULL")) == {}
     few = summary.points(frame, "t", limit=300, always_below=0.01)
     assert few.where("pValue < 0.01").count() == (p < 0.01).sum() + 2
     assert 200 < few.where("pValue >= 0.01").count() < 400
     assert summary.points(frame, "t").count() == 3003
+    told = summary.numbers(frame)
+    assert (told["tests"], told["untestable"], told["min_p_t"]) == (3003, 1, 0)
+    assert told["top_hit_t"] == "1:9002:A:C"
+    thin = summary.qq(frame, "t", 300)
+    assert 60 < len(thin) <= 301
+    observed = -np.log10(np.maximum(values, 1e-300))
+    for row in thin.itertuples():  # each point is one of all points
+        rank = round(10**-row.expected * 3003 + 0.5)
+        assert row.observed == pytest.approx(observed[rank - 1], rel=1e-12)
+        assert 1 <= rank <= 3003 and row.lower < row.upper
+    assert thin["observed"].is_monotonic_decreasing
+    assert (thin["observed"] > 3).sum() == (observed > 3).sum() - 1  # the two of p = 0 are one
+
+
+def test_loci__strongest_takes_in_its_neighbours(spark):
+    hits = [  # by hand: 900 takes in 700 and 1100 (not 500), then 500 alone; another contig
+        ("1", 500, 1e-9),
+        ("1", 700, 1e-20),
+        ("1", 900, 1e-30),
+        ("1", 1100, 1e-10),
+        ("1", 1000, 1e-3),
+        ("2", 900, 1e-30),
+        ("1", 1101, None),
+    ]
+    frame = spark.createDataFrame(
+        [(c, s, s + 3, "A", "C", "t", 1.0, p) for c, s, p in hits]
+        + [("1", 900, 903, "A", "C", "other", 1.0, 1e-99)],
+        "contigName string, start long, end long, referenceAllele string, "
+        "alternateAllele string, trait string, statistic double, pValue double",
+    )
+    for n in (1, 7):
+        found = summary.loci(frame.repartition(n), "t", window=200)
+        assert [(x.index.contigName, x.index.start, x.start, x.end, x.hits) for x in found] == [
+            ("1", 900, 700, 1103, 3),
+            ("2", 900, 900, 903, 1),
+            ("1", 500, 500, 503, 1),
+        ]
+    assert summary.loci(frame, "t", threshold=1e-40) == []
