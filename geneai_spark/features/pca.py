@@ -104,16 +104,17 @@ def fit(
         raise InputError(f"{k} components of {n} samples: expected 1 to {n - 1}")
     start = np.random.default_rng(seed).standard_normal((n, width))
     newest, _ = np.linalg.qr(start)
-    basis, images = [newest], []  # each (samples, at most width)
+    V, AV = newest, np.empty((n, 0))  # (samples, columns): the basis, and X'X times it
+    small = np.empty((0, 0))  # V'X'X V, (columns, columns)
     groups, passes = _groups(doses), 0
     while True:
         product = _times(doses, n, newest, groups)
         passes += 1
-        images.append(product.sum)
-        V, AV = np.hstack(basis), np.hstack(images)
-        small = V.T @ AV  # (columns, columns)
-        values, vectors = linalg.eigh((small + small.T) / 2)
-        values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
+        AV = np.hstack([AV, product.sum])
+        small = _bordered(small, V.T @ product.sum)
+        columns = V.shape[1]
+        values, vectors = linalg.eigh(small, subset_by_index=[max(0, columns - k), columns - 1])
+        values, vectors = values[::-1], vectors[:, ::-1]  # falling, (columns, k)
         if len(values) < k or values[-1] <= 1e-12 * values[0]:
             raise InputError(
                 f"{k} components: only {int((values > 1e-12 * values[0]).sum())} have variance "
@@ -131,7 +132,7 @@ def fit(
                 f"{k} components: after {passes} passes the residual is {residuals.max():.1e}, "
                 f"not {tolerance:.0e}: take a larger tolerance or more oversample"
             )
-        basis.append(newest)
+        V = np.hstack([V, newest])
     scores = unit * np.sqrt(values)
     return Components(
         scores * _signs(scores),
@@ -290,14 +291,22 @@ def _groups(doses: DataFrame) -> int:
     return math.isqrt(parts) if parts > FEW_PARTIALS else 0
 
 
+def _bordered(small: Matrix, border: Matrix) -> Matrix:
+    """Grow a symmetric matrix by its new columns: ``border`` is (old + new, new)."""
+    old = len(small)
+    grown = np.empty((len(border), len(border)))
+    grown[:old, :old], grown[:old, old:], grown[old:, :old] = small, border[:old], border[:old].T
+    grown[old:, old:] = (border[old:] + border[old:].T) / 2
+    return grown
+
+
 def _rest(image: Matrix, V: Matrix, largest: float) -> Matrix:
     """Give an orthonormal basis of what of ``image`` (samples, columns) V does not span."""
     for _ in range(2):  # twice is enough (Parlett)
         image = image - V @ (V.T @ image)
-    basis, triangle, _ = linalg.qr(image, mode="economic", pivoting=True)
-    new = np.abs(np.diag(triangle)) > 1e-10 * largest
-    fresh = basis[:, new][:, : len(V) - V.shape[1]]
-    return np.asarray(fresh - V @ (V.T @ fresh))
+    basis, triangle = np.linalg.qr(image)
+    left, sizes, _ = np.linalg.svd(triangle)  # small: tells directions that are rounding alone
+    return np.asarray(basis @ left[:, sizes > 1e-10 * largest])
 
 
 def _signs(scores: Matrix) -> Matrix:
