@@ -46,14 +46,16 @@ def latest(spark: SparkSession, log: Any) -> int:
     return int(_snapshot(spark, log).version())
 
 
-def takes_files(spark: SparkSession, log: Any) -> bool:
-    """Whether the table can be given files as `staging` writes them."""
+def takes_files(spark: SparkSession, log: Any, *, reading: bool = False) -> bool:
+    """Whether the table can be given files as `staging` writes them, or, for reading, whether its
+    files hold its rows and nothing else.
+    """
     snapshot = _snapshot(spark, log)
     settings = json.loads(snapshot.metadata().json())["metaData"]["configuration"]
     if any(key.startswith(DEMANDING) and value != "none" for key, value in settings.items()):
         return False
     features = json.loads(snapshot.protocol().json())["protocol"].get("writerFeatures", [])
-    return set(features) <= PLAIN_FEATURES
+    return set(features) <= PLAIN_FEATURES - ({"deletionVectors"} if reading else set())
 
 
 class Transaction:

@@ -193,8 +193,8 @@ def write(
     return _commit(spark, table, warehouse, mark, before or 0)
 
 
-def can_adopt(spark: SparkSession, table: Table, warehouse: str) -> bool:
-    """Whether Python can write files of the table and :func:`adopt` them.
+def can_adopt(spark: SparkSession, table: Table, warehouse: str, *, reading: bool = False) -> bool:
+    """Whether Python can write files of the table and :func:`adopt` them, or read its files.
 
     Not where the platform hides Delta's log from us, where only Spark can write to the storage, or
     where the table asks more of each file.
@@ -204,7 +204,7 @@ def can_adopt(spark: SparkSession, table: Table, warehouse: str) -> bool:
     log = commits.open_log(spark, path(warehouse, table))
     if log is None:
         return False
-    return commits.latest(spark, log) < 0 or commits.takes_files(spark, log)
+    return commits.latest(spark, log) < 0 or commits.takes_files(spark, log, reading=reading)
 
 
 def prepare(spark: SparkSession, table: Table, warehouse: str) -> str:

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from geneai_spark import cohorts, genome, job, progress, quality, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.quality import groups, measures, samples, variants
+from geneai_spark.stored import stored_rows
 from geneai_spark.table import Table
 
 
@@ -77,7 +78,8 @@ class Config(JobConfig):
 
 def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     """Replace both tables; returns how many variants and samples failed which check."""
-    stored = store.read(spark, tables.VARIANTS, config.warehouse)
+    read = stored_rows(spark, tables.VARIANTS, config.warehouse)
+    genotypes = read or store.read(spark, tables.VARIANTS, config.warehouse)
     people = store.read(spark, tables.SAMPLES, config.warehouse)
     ids = cohorts.sample_ids(people)
     if config.genome_build is not None:
@@ -91,7 +93,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     told: dict[str, int | float | str] = {}
     with (
         progress.stage("check quality", spark) as stage,
-        measures.scan_once(stored, sizes, groups=grouped, builds=builds) as (measured, sums),
+        measures.scan_once(genotypes, sizes, groups=grouped, builds=builds) as (measured, sums),
     ):
         checks = config.variant_checks()
         flagged = quality.flag(measured, checks)

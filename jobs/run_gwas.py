@@ -51,7 +51,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     )
     designs = design(chosen.sample_ids, frame, config.traits, adjusted, chosen.rows)
     tested = linear.scan(
-        chosen.variants,
+        chosen.scanned,
         len(chosen.sample_ids),
         designs,
         missing_genotypes=config.missing_genotypes,

@@ -35,6 +35,7 @@ from geneai_spark.association import glow_engine, least_squares
 from geneai_spark.association.design import Design, design
 from geneai_spark.association.least_squares import Integers, Tests
 from geneai_spark.errors import InputError, TableError
+from geneai_spark.stored import Rows
 
 KEYS = ["contigName", "start", "end", "cohort", "names", "referenceAllele", "alternateAlleles"]
 ENGINES = ("numpy", "glow")
@@ -47,7 +48,7 @@ Tester = Callable[[npt.NDArray[np.int8], Integers, Integers], Tests]
 
 
 def linear(
-    variants: DataFrame,
+    variants: Rows,
     sample_ids: Sequence[str],
     phenotypes: pd.DataFrame,
     *,
@@ -87,7 +88,7 @@ def linear(
 
 
 def scan(
-    variants: DataFrame,
+    variants: Rows,
     n_samples: int,
     designs: Sequence[Design],
     *,

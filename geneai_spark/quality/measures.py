@@ -25,6 +25,7 @@ from geneai_spark import genome, genotype_kernels, genotypes, tables
 from geneai_spark.errors import TableError
 from geneai_spark.genotypes import ABSENT, MISSING
 from geneai_spark.quality import hwe_kernels, sample_kernels, value_kernels
+from geneai_spark.stored import Rows
 
 Array = npt.NDArray[Any]
 
@@ -51,7 +52,7 @@ SUM_SCHEMA = StructType(
 
 
 def scan(
-    variants: DataFrame,
+    variants: Rows,
     n_samples: Mapping[str, int] | int,
     *,
     of_variants: bool = True,
@@ -113,7 +114,7 @@ def scan(
 
 @contextmanager
 def scan_once(
-    variants: DataFrame,
+    variants: Rows,
     n_samples: Mapping[str, int] | int,
     *,
     groups: Mapping[str, Array] | None = None,

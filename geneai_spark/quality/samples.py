@@ -27,10 +27,11 @@ from geneai_spark.quality.measures import (
     VALUE_SUMS,
     scan,
 )
+from geneai_spark.stored import Rows
 
 
 def sample_metrics(
-    variants: DataFrame,
+    variants: Rows,
     samples: DataFrame,
     n_samples: Mapping[str, int],
     *,

@@ -19,10 +19,11 @@ from pyspark.sql import functions as F
 
 from geneai_spark.quality import Check
 from geneai_spark.quality.measures import scan
+from geneai_spark.stored import Rows
 
 
 def variant_metrics(
-    variants: DataFrame,
+    variants: Rows,
     n_samples: Mapping[str, int] | int,
     *,
     groups: Mapping[str, npt.NDArray[Any]] | None = None,

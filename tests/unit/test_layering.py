@@ -23,6 +23,7 @@ LAYERS = (
     ("staging",),
     ("commits",),
     ("store", "progress"),
+    ("stored",),
     ("formats",),
     ("ingest",),
     ("quality",),
