@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
@@ -78,11 +79,36 @@ class Transaction:
         self.version = int(self._transaction.readVersion())
         self.schema = _schema(self._transaction.metadata())
 
-    def add(self, files: Sequence[StagedFile], columns: Sequence[StructField] = ()) -> int:
+    def whole_files(self, rows: Mapping[str, int]) -> list[Any] | None:
+        """The table's files with these numbers of rows, by name, for :meth:`commit` to remove.
+
+        None where one of them has other rows beside these, or does not tell how many it has.
+        """
+        jvm = self._spark._jvm
+        assert jvm is not None
+        found = []
+        none = _scala(self._spark, jvm.java.util.ArrayList()).toSeq()
+        self._transaction.readWholeTable()  # what others add meanwhile contradicts it
+        for file in _java(self._spark, self._transaction.filterFiles(none, True)):
+            name = unquote(str(file.path())).rpartition("/")[2]
+            if name in rows:
+                held = file.numLogicalRecords()
+                if not held.isDefined() or int(held.get()) != rows[name]:
+                    return None
+                found.append(file)
+        return found if len(found) == len(rows) else None
+
+    def commit(
+        self,
+        files: Sequence[StagedFile],
+        columns: Sequence[StructField] = (),
+        gone: Sequence[Any] = (),
+    ) -> int:
         """Commit staged files; the table's new version.
 
         Args:
             columns: what the files have and the table has not had so far.
+            gone: files of the table to remove.
 
         Raises:
             TableError: another run has committed one of the applications, or another schema,
@@ -94,13 +120,15 @@ class Transaction:
         actions = jvm.java.util.ArrayList()
         for action in _actions(files, self._applications):
             actions.add(from_json(json.dumps(action)))
+        for file in gone:
+            actions.add(file.remove())
         if columns:
             widened = _widened(self._transaction.metadata(), columns)
             self._transaction.updateMetadata(from_json(widened), False)
         _count(self._spark, self._transaction, files)
         scala = _scala(self._spark, actions).toSeq()
         try:
-            return int(self._transaction.commit(scala, _append(self._spark)))
+            return int(self._transaction.commit(scala, _write(self._spark, gone)))
         except Exception as error:
             kind = type(error).__name__  # Delta's are not imported: `store` alone knows Delta
             if not kind.startswith("Concurrent") and not kind.endswith("ChangedException"):
@@ -172,12 +200,13 @@ def _schema(metadata: Any) -> StructType:
     return StructType.fromJson(json.loads(action["metaData"]["schemaString"]))
 
 
-def _append(spark: SparkSession) -> Any:
-    """Delta's name for what is done, as the history shows it: WRITE, mode Append."""
+def _write(spark: SparkSession, gone: Sequence[Any]) -> Any:
+    """Delta's name for what is done, as the history shows it: WRITE, and its mode."""
     jvm, none = spark._jvm, _none(spark)
     assert jvm is not None
     kind = getattr(jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")
-    return kind(jvm.org.apache.spark.sql.SaveMode.Append, *[none] * 8)
+    modes = jvm.org.apache.spark.sql.SaveMode
+    return kind(modes.Overwrite if gone else modes.Append, *[none] * 8)
 
 
 def _count(spark: SparkSession, transaction: Any, files: Sequence[StagedFile]) -> None:
@@ -201,6 +230,12 @@ def _count(spark: SparkSession, transaction: Any, files: Sequence[StagedFile]) -
 def _none(spark: SparkSession) -> Any:
     assert spark._jvm is not None
     return spark._jvm.scala.Option.apply(None)
+
+
+def _java(spark: SparkSession, values: Any) -> Any:
+    """A Scala collection as Java's."""
+    assert spark._jvm is not None
+    return spark._jvm.scala.jdk.javaapi.CollectionConverters.asJava(values)
 
 
 def _scala(spark: SparkSession, values: Any) -> Any:

@@ -237,8 +237,8 @@ def adopt(
 
     Args:
         schema: the files' columns.
-        where: as in :func:`replace`: the rows that these take the place of. If there are any, the
-            files are written anew by Spark, which rewrites the files of the others beside them.
+        where: as in :func:`replace`: the rows that these take the place of. Where they share a
+            file with others, Spark writes those others and the new rows anew.
         applications: see `commits.Transaction`.
 
     Raises:
@@ -250,14 +250,20 @@ def adopt(
     schema, uri = table.annotate(schema), path(warehouse, table)
     begun = commits.Transaction(spark, commits.open_log(spark, uri), applications)
     _same_types(table, begun.schema, schema)
+    gone: list[Any] = []
     if where is not None and begun.version > 0:  # the first only makes the table
         stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
-        if not stored.where(where).isEmpty():
-            return _rewrite(spark, files, schema, table, warehouse, where)
-    if not files:
+        found = stored.where(where).groupBy("_metadata.file_name").count().collect()
+        if found:
+            held = begun.whole_files({row[0]: row[1] for row in found})
+            if held is None:
+                return _rewrite(spark, files, schema, table, warehouse, where)
+            gone = held
+    if not files and not gone:
         return Commit(_latest(spark, table, warehouse), 0, 0, 0)
     lacking = {n.lower() for n in schema.names} - {n.lower() for n in begun.schema.names}
-    number = begun.add(files, [field for field in schema if field.name.lower() in lacking])
+    added = [field for field in schema if field.name.lower() in lacking]
+    number = begun.commit(files, added, gone)
     if (seen := _lineage.get()) is not None:
         seen.written[table.name] = number
     rows, size = sum(file.rows for file in files), sum(file.size for file in files)

@@ -1,9 +1,9 @@
 """A driver killed in the middle of ingestion: the job run again reaches the same tables.
 
-The warehouse holds a file already. The run that is killed adds another (tasks write its rows, the
-driver commits), or replaces the rows of the first, which has changed, beside that (Spark writes all
-of it anew). SIGKILL goes to the whole process group, Spark's JVM included, at a moment that the
-files of the warehouse show.
+The warehouse holds two small files already, whose rows share a Parquet file. The run that is killed
+adds another (tasks write its rows, the driver commits), or replaces the rows of one of the first,
+which has changed, beside that (Spark writes the rows of the other anew). SIGKILL goes to the whole
+process group, Spark's JVM included, at a moment that the files of the warehouse show.
 """
 
 from __future__ import annotations
@@ -95,10 +95,11 @@ def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     """
     folder = tmp_path_factory.mktemp("killed")
     (folder / "in").mkdir()
-    a, b = folder / "in" / "a.vcf", folder / "in" / "b.vcf.bgz"
-    vcf_files.write(a, large(1800, 1500, first=1000, bad=700))
-    ingest_variants(spark, str(folder / "before"), str(a))
-    vcf_files.write(b, large(1800, 1500, first=9000, bad=1500))
+    vcf_files.write(folder / "in" / "a.vcf", large(50, 1500, first=10, bad=3))
+    vcf_files.write(folder / "in" / "c.vcf", large(40, 1500, first=100, bad=4))
+    ingest_variants(spark, str(folder / "before"), str(folder / "in"))
+    assert len(data_files(folder / "before")) == 1
+    vcf_files.write(folder / "in" / "b.vcf.bgz", large(1800, 1500, first=9000, bad=1500))
     shutil.copytree(folder / "before", folder / "adds")
     ingest_variants(spark, str(folder / "adds"), str(folder / "in"))
     return folder
@@ -166,7 +167,7 @@ def kill_and_run_again(spark: SparkSession, place: Path, kind: str, moment: str)
 
     ingest_variants(spark, str(warehouse), str(place / "in"))
     assert contents(spark, warehouse) == contents(spark, place / kind)
-    assert ingest_variants(spark, str(warehouse), str(place / "in"))["files_unchanged"] == 2
+    assert ingest_variants(spark, str(warehouse), str(place / "in"))["files_unchanged"] == 3
     return warehouse
 
 
@@ -174,9 +175,9 @@ def kill_and_run_again(spark: SparkSession, place: Path, kind: str, moment: str)
 def test_ingest_killed__adding_a_file(spark: SparkSession, place: Path, moment: str) -> None:
     warehouse = kill_and_run_again(spark, place, "adds", moment)
     stored = contents(spark, warehouse)["variants"]
-    assert stored.total() == len(stored) == 3598
+    assert stored.total() == len(stored) == 49 + 39 + 1799
     sources = store.read(spark, tables.REJECTS, str(warehouse)).select("sourceId").collect()
-    uris = (place / "in" / "a.vcf", place / "in" / "b.vcf.bgz")
+    uris = [place / "in" / name for name in ("a.vcf", "b.vcf.bgz", "c.vcf")]
     assert sorted(row[0] for row in sources) == sorted(source_id(str(uri)) for uri in uris)
 
 
@@ -184,4 +185,4 @@ def test_ingest_killed__adding_a_file(spark: SparkSession, place: Path, moment: 
 def test_ingest_killed__replacing_a_file(spark: SparkSession, replacing: Path, moment: str) -> None:
     warehouse = kill_and_run_again(spark, replacing, "replaces", moment)
     stored = contents(spark, warehouse)["variants"]
-    assert stored.total() == len(stored) == 1799 + 899
+    assert stored.total() == len(stored) == 899 + 39 + 1799

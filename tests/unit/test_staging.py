@@ -131,9 +131,27 @@ def test_put__replaces_what_where_selects(spark: SparkSession, tmp_path: Path) -
     assert put(spark, home, where="name = 'a'").rows == 0  # nothing in its place
     assert names(spark, home) == ["b", "c"]
     before = store.version(spark, TABLE, home)
+    put(spark, home, "a", where="name = 'a'")
+    assert names(spark, home) == ["a", "b", "c"]
+    before = store.version(spark, TABLE, home)
     put(spark, home, where="name = 'nobody'")
     assert store.version(spark, TABLE, home) == before
-    assert len(list((tmp_path / "things").glob("part-*-*-*-*-*.zstd.parquet"))) >= 1
+
+
+def test_put__files_whose_rows_all_go_are_removed_and_others_rewritten(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    home = str(tmp_path)
+    put(spark, home, "a", "b")
+    put(spark, home, "c")
+    put(spark, home, "x", "y", "z", where="name IN ('a', 'b') OR name >= 'x'")  # their own file
+    (last, *_) = store.history(spark, TABLE, home)
+    assert (last["operation"], last["metrics"]["numOutputRows"]) == ("WRITE", "3")
+    assert names(spark, home) == ["c", "x", "y", "z"]
+    put(spark, home, "n", where="name IN ('c', 'n', 'y')")  # y shares a file with x and z
+    assert names(spark, home) == ["n", "x", "z"]
+    put(spark, home, where="name >= 'a'")
+    assert names(spark, home) == []
 
 
 def test_adopt__new_columns_widen_the_table_in_the_same_commit(
@@ -180,10 +198,10 @@ def test_transaction__two_that_share_an_application_exclude_each_other(
         for _ in range(3)
     ]
     files = [file for file in staged if file is not None]
-    assert mine.add(files[:1]) == 2
-    assert other.add(files[1:2]) == 3
+    assert mine.commit(files[:1]) == 2
+    assert other.commit(files[1:2]) == 3
     with pytest.raises(TableError, match="another run changed the table at the same time"):
-        yours.add(files[2:])
+        yours.commit(files[2:])
     assert store.read(spark, TABLE, home).count() == 3
 
 
