@@ -19,7 +19,7 @@ from pathlib import Path
 import contenders
 import measure
 import numpy as np
-from ingest import remove
+from ingest import remove, text_of
 
 HERE = Path(__file__).resolve().parent
 STAGES = ("quality", "linear1", "linear50", "pca")
@@ -167,11 +167,8 @@ def main() -> None:
     folder.mkdir(parents=True)
     header = subprocess.run(["bcftools", "query", "-l", vcf], capture_output=True, check=True)
     samples = header.stdout.decode().split()
-    counted = subprocess.run(["bcftools", "index", "-n", vcf], capture_output=True, check=False)
-    if counted.returncode:
-        subprocess.run(["bcftools", "index", "-f", vcf], check=True)
-        counted = subprocess.run(["bcftools", "index", "-n", vcf], capture_output=True, check=True)
-    genotypes = len(samples) * int(counted.stdout) / 1e6
+    _, records = text_of(vcf)
+    genotypes = len(samples) * records / 1e6
     write_traits(folder / "traits.csv", samples, folder / "plink" / "data")
     taking_part = [
         peer

@@ -207,6 +207,8 @@ def warm_up() -> None:
             file = Path(str(importlib.import_module(module.name).__file__))
             for cached in (file.parent / "__pycache__").glob(f"{file.stem}.*.nb[ci]"):
                 cached.unlink()
+    from geneai_spark.association import least_squares  # SciPy, pandas: no check needs them
+
     vcf_records.warm_up()
     decoded = np.zeros((1, 1, 2), np.int8)
     genotypes.dosages(decoded)
@@ -214,6 +216,7 @@ def warm_up() -> None:
     genotypes.genotype_counts(decoded)
     measures.warm_up()
     doses.warm_up()
+    least_squares.warm_up()
 
 
 def report(found: Sequence[Check]) -> str:

@@ -153,3 +153,15 @@ def test(
     count = np.broadcast_to(plan.sizes.astype(np.int32), known.shape) if mean else known
     of = plan.design_of
     return Tests(effect, error, statistic, p_value, count[:, of], frequency[:, of])
+
+
+def warm_up() -> None:
+    """Compile the kernels for what ``genotypes.calls`` gives: read-only int8 and int16."""
+    traits = np.array([[0.0], [1], [3], [2]])
+    whole = Design(np.arange(4), ("trait",), traits, np.full((4, 1), 0.5))
+    for dtype in (np.int8, np.int16):
+        decoded = np.array([[[0, 0], [0, 1], [1, -2], [-1, -1]]], dtype)
+        decoded.flags.writeable = False
+        record, allele = np.zeros(1, np.int64), np.ones(1, np.int64)
+        for mean in (False, True):
+            test(decoded, record, allele, plan([whole], 4), mean=mean)

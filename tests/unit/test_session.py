@@ -92,6 +92,22 @@ def test_workers_run_this_python_with_the_package(spark: SparkSession) -> None:
     assert rows[1].found == "0.1.0"
 
 
+def test_workers_get_wide_rows_in_bounded_batches_and_one_thread(spark: SparkSession) -> None:
+    def measure(batches: Iterable[Any]) -> Iterable[Any]:
+        import os
+
+        import pyarrow
+
+        threads = int(os.environ["OMP_NUM_THREADS"])  # of a matrix product: Spark has the cores
+        sizes = [batch.nbytes for batch in batches]
+        yield pyarrow.RecordBatch.from_pydict({"most": [max(sizes)], "threads": [threads]})
+
+    rows = spark.range(1000, numPartitions=1).selectExpr("unhex(repeat('00', 50000)) AS wide")
+    (found,) = rows.mapInArrow(measure, "most long, threads long").collect()
+    assert 1 << 20 < found.most < 12 << 20  # all rows: 50 MB
+    assert found.threads == 1
+
+
 def test_local_defaults_yield_to_what_is_asked(spark: SparkSession) -> None:
     conf = spark.sparkContext.getConf()
     assert conf.get("spark.sql.shuffle.partitions") == "3"  # asked for in conftest.py
