@@ -3,11 +3,12 @@
 Packed genotypes that Spark reads go from Parquet to rows to Arrow to a socket before a task sees
 them: four fifths of the time of a scan that only counts. :class:`StoredRows` has the few methods of
 a DataFrame that such scans use, and its tasks read the table's files themselves. Which files, of
-which version, is Delta's to say.
+which version, is Delta's to say. :class:`Computed` is the way back: the tasks write what they made.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from geneai_spark import filesystems, store
+from geneai_spark.staging import FileWriter, StagedFile
 from geneai_spark.table import Table
 
 BATCH_BYTES = 4_000_000  # fits the processor's cache
@@ -76,6 +78,54 @@ class StoredRows:
 
 
 Rows: TypeAlias = DataFrame | StoredRows
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a function makes of rows, not made yet.
+
+    Attributes:
+        rows: what it is made of.
+        function: from the batches of a task to batches of ``schema``.
+        schema: the columns made.
+    """
+
+    rows: Rows
+    function: Callable[[Batches], Batches]
+    schema: StructType
+
+    def frame(self) -> DataFrame:
+        """The result as a DataFrame."""
+        return self.rows.mapInArrow(self.function, self.schema)
+
+    def write(self, table: Table, warehouse: str, where: str | None = None) -> store.Commit:
+        """Replace a table's rows, as `store.replace` does; the tasks write them where they can."""
+        spark = self.rows.spark if isinstance(self.rows, StoredRows) else self.rows.sparkSession
+        if not store.can_adopt(spark, table, warehouse):
+            return store.write(self.frame(), table, warehouse, where=where)
+        folder, function = store.prepare(spark, table, warehouse), self.function
+        statistics = table.statistics
+
+        def work(batches: Batches) -> Batches:
+            writer = FileWriter(folder, statistics)
+            try:
+                for batch in function(batches):
+                    if batch.num_rows:
+                        writer.add(batch)
+                file = writer.close()
+            except BaseException:
+                writer.abandon()
+                raise
+            told = [] if file is None else [json.dumps(file)]
+            yield pa.RecordBatch.from_pydict({"told": pa.array(told, pa.string())})
+
+        found = self.rows.mapInArrow(work, "told string").collect()
+        files = [StagedFile(*json.loads(row[0])) for row in found]
+        try:
+            return store.adopt(spark, files, self.schema, table, warehouse, where=where or "true")
+        except Exception:
+            store.discard(files, table, warehouse)
+            raise
 
 
 def stored_rows(

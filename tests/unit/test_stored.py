@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from geneai_spark import commits, staging, store, stored, tables
 from geneai_spark.ingest import ingest_variants
@@ -91,6 +92,54 @@ def test_stored_rows__cut_at_row_groups(
     assert got["sampleIndex"].to_pylist() == [i for i in range(40) for _ in range(5)]
     assert got["absent"].null_count == 200
     assert not list(read(Part(f"{folder}/{file.name}", None), arrow, {"cohort": "d"}))
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_computed__a_table_of_what_tasks_made(
+    spark: SparkSession, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    if not direct:
+        monkeypatch.setattr(store, "can_adopt", lambda *_, **__: False)
+    made = tables.SAMPLES.schema
+    warehouse = str(tmp_path)
+
+    def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = [
+                {"cohort": r["cohort"], "sampleIndex": r["start"], "sampleId": "x", "sourceId": "f"}
+                for r in batch.to_pylist()
+            ]
+            yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(made))
+
+    df = store.read(spark, tables.VARIANTS, home).select("cohort", "start")
+    rows: stored.Rows = df
+    if direct:
+        found = stored_rows(spark, tables.VARIANTS, home)
+        assert found is not None
+        rows = found.select(["cohort", "start"])
+    computed = stored.Computed(rows, numbered, made)
+    expected = sorted((row.cohort, row.start) for row in df.collect())
+    for where in (None, "cohort IN ('default', 'other')", None):  # again: in place of the first
+        commit = computed.write(tables.SAMPLES, warehouse, where)
+        assert commit.rows == len(expected)
+        got = store.read(spark, tables.SAMPLES, warehouse, commit.version).collect()
+        assert sorted((row.cohort, row.sampleIndex) for row in got) == expected
+
+
+def test_computed__a_task_that_fails_leaves_nothing(
+    spark: SparkSession, home: str, tmp_path: Path
+) -> None:
+    def broken(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise ValueError("broken")
+        yield from batches
+
+    rows = stored_rows(spark, tables.VARIANTS, home)
+    assert rows is not None
+    computed = stored.Computed(rows, broken, tables.SAMPLES.schema)
+    with pytest.raises(Exception, match="broken"):
+        computed.write(tables.SAMPLES, str(tmp_path))
+    assert store.read(spark, tables.SAMPLES, str(tmp_path)).count() == 0
+    assert not list((tmp_path / "samples").glob("*.parquet"))
 
 
 def test_stored_rows__not_where_rows_are_deleted_in_their_files_or_delta_is_hidden(
