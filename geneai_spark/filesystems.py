@@ -16,6 +16,7 @@ import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -197,6 +198,25 @@ def is_known(uri: str) -> bool:
     """Whether Python can read and write at ``uri``, not Spark alone (``dbfs:``, …)."""
     scheme = _SCHEME.match(uri)
     return scheme is None or scheme[0][:-1].lower() in _SCHEMES
+
+
+def is_reachable(uri: str) -> bool:
+    """Whether Python can look at ``uri`` with what it has of libraries and credentials: where it
+    cannot (HDFS without libhdfs, keys that Spark alone was given), Spark has to read and write.
+    """
+    if not is_known(uri):
+        return False
+    where = locate(uri)
+    return where.scheme == "" or _answers(where)
+
+
+@lru_cache(maxsize=64)
+def _answers(where: Location) -> bool:
+    try:
+        _arrow(where).get_file_info(where.path)
+    except (OSError, ImportError, ValueError):
+        return False
+    return True
 
 
 def checksum(uri: str) -> str:

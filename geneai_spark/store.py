@@ -199,7 +199,7 @@ def can_adopt(spark: SparkSession, table: Table, warehouse: str, *, reading: boo
     Not where the platform hides Delta's log from us, where only Spark can write to the storage, or
     where the table asks more of each file.
     """
-    if not filesystems.is_known(warehouse):
+    if not filesystems.is_reachable(warehouse):
         return False
     log = commits.open_log(spark, path(warehouse, table))
     if log is None:

@@ -228,6 +228,7 @@ def test_can_adopt__not_where_python_cannot_write_or_delta_is_hidden(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not store.can_adopt(spark, TABLE, "dbfs:/study")
+    assert not store.can_adopt(spark, TABLE, "hdfs://127.0.0.1:1/study")  # nobody answers
     assert not filesystems.is_known("dbfs:/study") and filesystems.is_known("s3a://bucket/x")
     assert store.can_adopt(spark, TABLE, str(tmp_path))
     monkeypatch.setattr(commits, "open_log", lambda *_: None)
