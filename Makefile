@@ -106,6 +106,14 @@ bench-data: bench-peers ## simulate the benchmarks' files (1.8 GB of text, 114 M
 bench-ingest: setup bench-data ## VCF to Delta beside Hail and bcftools, ratios printed
 	$(BIN)/python benchmarks/ingest.py
 
+.PHONY: bench-analysis
+bench-analysis: setup bench-data ## quality, association, principal components beside Hail, plink2
+	$(BIN)/python benchmarks/analysis.py
+
+.PHONY: bench-scaling
+bench-scaling: setup ## cost and memory by samples and variants, up to 25,000 x 50,000
+	$(BIN)/python benchmarks/scaling.py
+
 .PHONY: bench-memory
 bench-memory: setup bench-data ## peak memory of each worker while 1.1 GB of text is ingested
 	$(BIN)/python benchmarks/memory.py

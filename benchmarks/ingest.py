@@ -193,7 +193,7 @@ def choose(hail: Path, words: Sequence[str]) -> list[Contender]:
     taking_part = []
     for contender in [
         contenders.geneai("ingest"),
-        contenders.geneai("read"),
+        contenders.geneai("spark"),
         contenders.hail(hail),
         contenders.bcftools("-Ou"),
         contenders.bcftools("-Ob"),

@@ -1,8 +1,8 @@
 """This project's part of the ingest benchmark: run by the project's own Python, see README.md.
 
     python run_geneai.py empty
-    python run_geneai.py read FILE OUT...     # formats.vcf.read to the table `variants`
-    python run_geneai.py ingest FILE OUT...   # the job ingest_variants: also samples, ledger
+    python run_geneai.py ingest FILE OUT...   # the job ingest_variants, as a user runs it
+    python run_geneai.py spark FILE OUT...    # formats.vcf.read, and Spark writes the rows
 
 Each OUT is a warehouse that does not exist yet.
 
@@ -23,7 +23,7 @@ CONF = {"spark.driver.memory": "4g"}
 
 mode, *paths = sys.argv[1:]
 spark = get_session("benchmark", CONF, MASTER)
-if mode == "read":
+if mode == "spark":
     from geneai_spark import store, tables
     from geneai_spark.formats import vcf
 
@@ -37,5 +37,5 @@ elif mode == "ingest":
     for target in targets:
         ingest_variants.run(spark, ingest_variants.Config(inputs=[source], warehouse=target))
 elif mode != "empty":
-    raise SystemExit(f"unknown mode {mode!r}: empty, read or ingest")
+    raise SystemExit(f"unknown mode {mode!r}: empty, ingest or spark")
 spark.stop()

@@ -1,10 +1,11 @@
-"""Sample ids of a cohort in the order of its packed genotypes."""
+"""What the tables tell of a cohort: its samples in the order of the genotypes, its genome build."""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame
 
 from geneai_spark.errors import TableError
+from geneai_spark.genome import BUILDS
 
 
 def sizes(samples: DataFrame) -> dict[str, int]:
@@ -29,3 +30,20 @@ def sample_ids(samples: DataFrame) -> dict[str, list[str]]:
             raise TableError(f"samples: cohort {cohort!r}: position {len(ids)} is not there once")
         ids.append(sample)
     return cohorts
+
+
+def builds(ingests: DataFrame) -> dict[str, str]:
+    """Give the genome build of each cohort whose files name one assembly only.
+
+    Args:
+        ingests: the ledger of ingested files.
+    """
+    told: dict[str, set[str]] = {}
+    for row in ingests.select("cohort", "genomeBuild").distinct().collect():
+        if row["cohort"] is not None and row["genomeBuild"] in BUILDS:
+            told.setdefault(row["cohort"], set()).add(row["genomeBuild"])
+    return {
+        cohort: min(names)
+        for cohort, names in told.items()
+        if len({BUILDS[name].assembly for name in names}) == 1
+    }

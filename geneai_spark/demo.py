@@ -22,6 +22,7 @@ from geneai_spark import (
     datasets,
     filesystems,
     genotypes,
+    job,
     progress,
     session,
     simulation,
@@ -30,7 +31,14 @@ from geneai_spark import (
 )
 from geneai_spark.association import summary
 from geneai_spark.errors import explain
-from geneai_spark.jobs import check_quality, ingest_traits, ingest_variants, run_gwas
+from geneai_spark.jobs import (
+    check_quality,
+    extract_features,
+    ingest_traits,
+    ingest_variants,
+    make_report,
+    run_gwas,
+)
 from geneai_spark.report import manhattan
 
 TRAIT = "simulated_trait"
@@ -56,6 +64,11 @@ class Place(NamedTuple):
         """The Manhattan picture."""
         return self.folder / "manhattan.png"
 
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 if the planted variants come first, else 1."""
@@ -64,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Real 1000 Genomes variants from VCF to a first association, in minutes.",
         epilog="example: geneai demo --to demo",
     )
-    parser.add_argument("--to", default="demo", help="folder for data, tables, picture (demo)")
+    parser.add_argument("--to", default="demo", help="folder for data, tables, pictures (demo)")
     place = Place(Path(parser.parse_args(argv).to))
     try:
         return run(place)
@@ -86,10 +99,11 @@ def run(place: Place) -> int:
     with progress.stage("Spark"):
         spark = session.get_session("geneai demo")
     causal = ingest(spark, vcf, place)
-    check_quality.run(spark, check_quality.Config(warehouse=place.warehouse))
+    measure(place)
     best = scan(spark, place, causal)
     found = {(row.contigName, row.start, row.alternateAllele) for row in best[: len(causal)]}
     first = found == set(causal)
+    report(place)
     say_results(best, causal)
     print(
         f"\nThe {len(causal)} planted variants {'come' if first else 'DO NOT come'} first. "
@@ -104,7 +118,7 @@ def ingest(spark: SparkSession, vcf: Path, place: Place) -> list[tuple[str, int,
     """Take in the VCF and a trait simulated on its genotypes; give the planted variants."""
     with progress.stage("variants", spark) as stage:
         config = ingest_variants.Config(inputs=(str(vcf),), warehouse=place.warehouse)
-        told = ingest_variants.run(spark, config)
+        told = job.call(ingest_variants.run, config)
         variants = store.read(spark, tables.VARIANTS, place.warehouse)
         variants = variants.where(variants["sourceId"] == filesystems.source_id(str(vcf)))
         ids = cohorts.sample_ids(store.read(spark, tables.SAMPLES, place.warehouse))["default"]
@@ -112,9 +126,8 @@ def ingest(spark: SparkSession, vcf: Path, place: Place) -> list[tuple[str, int,
         stage.result = f"{variants.count():,} variants x {len(ids):,} people{again}"
     with progress.stage("trait", spark) as stage:
         path = simulate(variants, ids, place.data / f"{TRAIT}.csv")
-        ingest_traits.run(
-            spark, ingest_traits.Config(inputs=(str(path),), warehouse=place.warehouse)
-        )
+        config = ingest_traits.Config(inputs=(str(path),), warehouse=place.warehouse)
+        job.call(ingest_traits.run, config)
         truth = json.loads(path.with_suffix(".truth.json").read_text("utf-8"))["causal"]
         stage.result = f"{TRAIT}, SIMULATED on the real genotypes, {len(truth)} causal variants"
     return [(c["contigName"], c["start"], c["alternateAllele"]) for c in truth]
@@ -136,9 +149,17 @@ def simulate(variants: DataFrame, ids: Sequence[str], path: Path) -> Path:
     return simulation.write_trait(trait, path)
 
 
+def measure(place: Place) -> None:
+    """Quality of variants and samples; pruned variants and their principal components."""
+    job.call(check_quality.run, check_quality.Config(warehouse=place.warehouse))
+    # Not kinship: a stretch of one chromosome says little about relatives.
+    config = extract_features.Config(warehouse=place.warehouse, features=("ld", "pca"))
+    job.call(extract_features.run, config)
+
+
 def scan(spark: SparkSession, place: Place, causal: Sequence[tuple[str, int, str]]) -> list[Row]:
     """Test every variant and draw the picture; give the strongest hits."""
-    run_gwas.run(spark, run_gwas.Config(traits=[TRAIT], warehouse=place.warehouse))
+    job.call(run_gwas.run, run_gwas.Config(traits=[TRAIT], warehouse=place.warehouse))
     with progress.stage("picture", spark) as stage:
         stored = store.read(spark, tables.ASSOCIATIONS, place.warehouse)
         points = summary.points(stored, TRAIT).toPandas()
@@ -150,6 +171,16 @@ def scan(spark: SparkSession, place: Place, causal: Sequence[tuple[str, int, str
         )
         stage.result = str(place.picture)
     return summary.top_hits(stored.where(stored["trait"] == TRAIT), 8)
+
+
+def report(place: Place) -> None:
+    """Write the HTML report of all that the demo has done."""
+    config = make_report.Config(
+        warehouse=place.warehouse,
+        output=str(place.report),
+        title="1000 Genomes chromosome 22 and a simulated trait",
+    )
+    job.call(make_report.run, config)
 
 
 def say_results(best: Sequence[Row], causal: Sequence[tuple[str, int, str]]) -> None:
@@ -174,14 +205,16 @@ def _short(allele: str) -> str:
 
 WHAT_NEXT = """
 Where things are
+  report    {folder}/report.html       open it in a browser: no network is needed
   picture   {folder}/manhattan.png
   tables    {warehouse}   (Delta: variants, samples, traits, variant_quality, associations ...)
   truth     {folder}/data/simulated_trait.truth.json
 
 What to try next
   geneai tables describe warehouse={warehouse}
-  geneai check_quality warehouse={warehouse} min_minor_allele_frequency=0.05
-  geneai run_gwas warehouse={warehouse} traits=simulated_trait picture={folder}/pictures
+  geneai check_quality warehouse={warehouse} min_hwe_p_value=1e-6
+  geneai run_gwas warehouse={warehouse} traits=simulated_trait components=4
+  geneai make_report warehouse={warehouse} output={folder}/report2.html
   geneai ingest_variants warehouse=warehouse inputs=YOUR.vcf.gz        your own data
   geneai data list                                                     more public data
 """

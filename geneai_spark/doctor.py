@@ -24,7 +24,9 @@ from packaging.requirements import Requirement
 import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
+from geneai_spark.features import doses
 from geneai_spark.formats import vcf_records
+from geneai_spark.quality import measures
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5
@@ -212,6 +214,8 @@ def warm_up() -> None:
     genotypes.dosages(decoded)
     genotypes.allele_counts(decoded, 2)
     genotypes.genotype_counts(decoded)
+    measures.warm_up()
+    doses.warm_up()
     least_squares.warm_up()
 
 

@@ -7,13 +7,16 @@ Nothing here needs Spark, so drivers, Python workers and kernels can all use it.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import hashlib
 import os
 import re
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -154,6 +157,68 @@ def open_input(uri: str) -> RandomAccess:
     return _guard(uri, lambda: _open(uri))
 
 
+def open_arrow(uri: str) -> Any:
+    """Open a file for reading as pyarrow wants it, to be closed by the caller.
+
+    Raises:
+        StorageError: it does not exist or may not be read.
+    """
+    where = locate(uri)
+    return _guard(uri, lambda: _arrow(where).open_input_file(where.path))
+
+
+def open_output(uri: str) -> Any:
+    """Open a new file for writing, as pyarrow's output stream; local folders are made.
+
+    Raises:
+        StorageError: it may not be written there.
+    """
+    where = locate(uri)
+
+    def create() -> Any:
+        if where.scheme == "":
+            os.makedirs(os.path.dirname(where.path), exist_ok=True)
+        return _arrow(where).open_output_stream(where.path)
+
+    return _guard(uri, create)
+
+
+def remove(uri: str) -> None:
+    """Remove a file; none there is no error."""
+    where = locate(uri)
+
+    def delete() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            _arrow(where).delete_file(where.path)
+
+    _guard(uri, delete)
+
+
+def is_known(uri: str) -> bool:
+    """Whether Python can read and write at ``uri``, not Spark alone (``dbfs:``, …)."""
+    scheme = _SCHEME.match(uri)
+    return scheme is None or scheme[0][:-1].lower() in _SCHEMES
+
+
+def is_reachable(uri: str) -> bool:
+    """Whether Python can look at ``uri`` with what it has of libraries and credentials: where it
+    cannot (HDFS without libhdfs, keys that Spark alone was given), Spark has to read and write.
+    """
+    if not is_known(uri):
+        return False
+    where = locate(uri)
+    return where.scheme == "" or _answers(where)
+
+
+@lru_cache(maxsize=64)
+def _answers(where: Location) -> bool:
+    try:
+        _arrow(where).get_file_info(where.path)
+    except (OSError, ImportError, ValueError):
+        return False
+    return True
+
+
 def checksum(uri: str) -> str:
     """sha256 of the file's bytes, as hex; read once, 8 MiB at a time."""
 
@@ -171,7 +236,48 @@ def checksum(uri: str) -> str:
     return _guard(uri, digest)
 
 
+def write(uri: str, data: bytes) -> int:
+    """Write a whole file, replacing what is there; the bytes written.
+
+    Nobody sees half a file: a local one appears by renaming, an object store shows an object when
+    it is complete. The folder is made where there are folders.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+
+    def put() -> int:
+        where = locate(uri)
+        if where.scheme == "":
+            _replace(where.path, data)
+        else:
+            system = _arrow(where)
+            if where.scheme == "hdfs":
+                system.create_dir(where.path.rpartition("/")[0], recursive=True)
+            with system.open_output_stream(where.path) as stream:
+                stream.write(data)
+        return len(data)
+
+    return _guard(uri, put)
+
+
 # --- local ----------------------------------------------------------------------------------
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Write beside ``path`` and rename, with the permissions a new file has."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(21, "is a folder")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    beside = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with open(beside, "xb") as file:
+            file.write(data)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
 
 
 class _LocalFile:
@@ -260,6 +366,8 @@ def _arrow(where: Location) -> Any:
     """The pyarrow filesystem for a location."""
     from pyarrow import fs
 
+    if where.scheme == "":
+        return fs.LocalFileSystem()
     if where.scheme == "s3":
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return fs.S3FileSystem(**({"endpoint_override": endpoint} if endpoint else {}))

@@ -158,6 +158,18 @@ def contig_aliases(build: str) -> dict[str, str]:
     return aliases
 
 
+@cache
+def autosomes() -> frozenset[str]:
+    """Every known name of chromosomes 1 to 22 in any build, upper case.
+
+    >>> "CHR7" in autosomes(), "NC_000022.11" in autosomes(), "X" in autosomes()
+    (True, True, False)
+    """
+    names = {name for i in range(1, 23) for name in (str(i), f"chr{i}")}
+    every = (pair for build in BUILDS for pair in contig_aliases(build).items())
+    return frozenset(alias for alias, name in every if name in names)
+
+
 def normalise(contig: str, build: str) -> str:
     """`contig` as `build` names it; a name the build does not know is kept as it is.
 
@@ -165,6 +177,20 @@ def normalise(contig: str, build: str) -> str:
     ('1', 'chrM', 'GL000207.1')
     """
     return contig_aliases(build).get(contig.upper(), contig)
+
+
+@cache
+def role(contig: str) -> str | None:
+    """What a contig is, by any build's name of it: autosome, X, Y or MT; None where unknown.
+
+    >>> role("chr7"), role("NC_000023.11"), role("M"), role("GL000207.1")
+    ('autosome', 'X', 'MT', None)
+    """
+    for build, known in BUILDS.items():
+        if name := contig_aliases(build).get(contig.upper()):
+            bare = _NAMES[list(known.contigs).index(name)]
+            return "autosome" if bare.isdigit() else bare
+    return None
 
 
 def guess_build(

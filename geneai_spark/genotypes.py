@@ -19,7 +19,7 @@ Kernels import no pyspark: Spark functions, serving and notebooks call the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,7 @@ def calls(column: Column, n_samples: int, ploidy: Ploidy = None) -> Array:
     Raises:
         TableError: a value's length is not samples x ploidy.
     """
-    data, starts, lengths, valid = _buffers(column)
+    data, starts, lengths, valid = packed_bytes(column)
     n = len(starts)
     if n_samples == 0:
         return np.empty((n, 0, 2), np.int8)
@@ -95,7 +95,7 @@ def phased(column: Column, n_samples: int, ploidy: Ploidy = 2) -> Array:
         bool, shape (records, samples, widest ploidy - 1): the separator before allele j + 1 is
         ``|``. Null records are all False.
     """
-    data, starts, lengths, valid = _buffers(column)
+    data, starts, lengths, valid = packed_bytes(column)
     n = len(starts)
     widths = _per_record(ploidy, n, valid)
     out = np.zeros((n, n_samples, max(2, int(widths.max(initial=2))) - 1), np.bool_)
@@ -122,7 +122,7 @@ def values(column: Column, n_samples: int) -> Array:
     Raises:
         TableError: a value's type or length does not fit, or types are mixed.
     """
-    data, starts, lengths, valid = _buffers(column)
+    data, starts, lengths, valid = packed_bytes(column)
     n, rows = len(starts), np.flatnonzero(valid)
     if (lengths[rows] < 1).any():
         raise TableError("call values: a value without its type byte")
@@ -204,6 +204,70 @@ def genotype_counts(decoded: Array) -> Array:
     """
     counts: Array = kernels.genotype_counts(decoded)
     return counts
+
+
+class Tally(NamedTuple):
+    """What one pass over the genotypes of a batch counts.
+
+    Lists of alleles follow one another, record after record, REF first: those of record r stand
+    at ``offsets[r]:offsets[r + 1]``.
+
+    Attributes:
+        offsets: int64, shape (records + 1,).
+        classes: int32, shape (records, 3): hom-REF, het, hom-ALT, as :func:`genotype_counts`.
+        diploids: int32, shape (records,): complete genotypes of two alleles.
+        called: int32, shape (alleles,): copies of the allele, those of half calls too.
+        complete: the same in complete genotypes.
+        diploid: the same in complete diploid ones.
+        homozygous: complete diploid genotypes of this allele alone.
+        usual: whether a record has only 0/0, 0/1, 1/0, 1/1 and missing ones, shape (records,).
+    """
+
+    offsets: Array
+    classes: Array
+    diploids: Array
+    called: Array
+    complete: Array
+    diploid: Array
+    homozygous: Array
+    usual: Array
+
+
+def codes(decoded: Array) -> Array | None:
+    """Diploid genotypes as one uint16 each, shape (records, samples): see ``kernels.HOM_REF``.
+
+    None where alleles are wider than a byte or genotypes than two alleles.
+    """
+    if decoded.dtype != np.int8 or decoded.shape[2] != 2:
+        return None
+    pairs = decoded if decoded.ctypes.data % 2 == 0 else decoded.copy()
+    view: Array = np.ascontiguousarray(pairs).view("<u2")[..., 0]
+    return view
+
+
+def tally(decoded: Array, n_alleles: Array) -> Tally:
+    """Count alleles and genotypes of each record.
+
+    Args:
+        decoded: from ``calls``, shape (records, samples, ploidy).
+        n_alleles: of each record, REF included, shape (records,).
+
+    Raises:
+        TableError: a genotype names an allele that its record does not have.
+    """
+    records, samples, _ = decoded.shape
+    offsets = np.concatenate([[0], np.cumsum(n_alleles, dtype=np.int64)])
+    pairs = codes(decoded)
+    nothing = np.full((records, 4), -1, np.int32)  # adds up to no number of samples
+    usual = nothing if pairs is None else kernels.code_counts(pairs)
+    classes, diploids = np.zeros((records, 3), np.int32), np.zeros(records, np.int32)
+    alleles = np.zeros((4, int(offsets[-1])), np.int32)
+    wrong = kernels.tally(decoded, offsets, usual, classes, diploids, alleles)
+    if wrong >= 0:
+        raise TableError(f"call_genotype: record {wrong} of the batch names an allele beyond ALT")
+    plain = (usual.sum(axis=1) == samples) & (n_alleles >= 2)
+    called, complete, diploid, homozygous = alleles
+    return Tally(offsets, classes, diploids, called, complete, diploid, homozygous, plain)
 
 
 # ---------------------------------------------------------------- text
@@ -315,7 +379,7 @@ def pack_values(decoded: Array) -> pa.BinaryArray:
 # ---------------------------------------------------------------- helpers
 
 
-def _buffers(column: Column) -> tuple[Array, Array, Array, Array]:
+def packed_bytes(column: Column) -> tuple[Array, Array, Array, Array]:
     """Give (bytes, start of each value, its length, whether it is not null) without a copy."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()

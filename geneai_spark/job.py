@@ -82,7 +82,31 @@ def _arguments(argv: Sequence[str]) -> tuple[str | None, str | None, list[str]] 
     return named["--config"], named["--profile"], overrides
 
 
+def call(run: Run[C], config: C) -> Metrics:
+    """Run a job from Python, with its row in ``runs``; its metrics. What it raises is raised."""
+    metrics, error, _, _ = _perform(Path(run.__code__.co_filename).stem, run, config)
+    if error is not None:
+        raise error
+    return metrics
+
+
 def _run(name: str, run: Run[C], config: C) -> int:
+    metrics, error, seconds, recorded = _perform(name, run, config)
+    if error is None:
+        print(f"{name}: done in {seconds:.1f} s: {_line(metrics)}")
+        return DONE if recorded else FAILED
+    ours = explain(error) if isinstance(error, Exception) else None
+    if ours is None:
+        traceback.print_exception(error)
+    what = redact_text(str(ours)) if ours else f"{type(error).__name__}, see above"
+    print(f"{name}: failed after {seconds:.1f} s: {what}", file=sys.stderr)
+    return FAILED
+
+
+def _perform(
+    name: str, run: Run[C], config: C
+) -> tuple[Metrics, BaseException | None, float, bool]:
+    """(metrics, what was raised, seconds, whether the row in ``runs`` is there)."""
     from geneai_spark import session, store
 
     started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -97,9 +121,6 @@ def _run(name: str, run: Run[C], config: C) -> int:
             error = caught
     seconds = time.monotonic() - clock
     ours = explain(error) if isinstance(error, Exception) else None
-    code = DONE if error is None else FAILED
-    if error is not None and ours is None:
-        traceback.print_exception(error)
     row = {
         "runId": uuid.uuid4().hex,
         "job": name,
@@ -114,21 +135,15 @@ def _run(name: str, run: Run[C], config: C) -> int:
         "tablesWritten": seen.written,
         "softwareVersion": geneai_spark.__version__,
     }
-    if spark is not None and not _record(spark, config.warehouse, row, name):
-        code = FAILED
-    if error is None:
-        print(f"{name}: done in {seconds:.1f} s: {_line(metrics)}")
-    else:
-        what = redact_text(str(ours)) if ours else f"{type(error).__name__}, see above"
-        print(f"{name}: failed after {seconds:.1f} s: {what}", file=sys.stderr)
-    return code
+    recorded = spark is None or _record(spark, config.warehouse, row, name)
+    return metrics, error, seconds, recorded
 
 
 def _record(spark: SparkSession, warehouse: str, row: dict[str, Any], name: str) -> bool:
     from geneai_spark import store, tables
 
     try:
-        store.append(store.from_rows(spark, [row], tables.RUNS), tables.RUNS, warehouse)
+        store.put(spark, [row], tables.RUNS, warehouse)
     except Exception as error:
         reason = explain(error) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
         print(f"{name}: its row in table 'runs' could not be written: {reason}", file=sys.stderr)
@@ -142,4 +157,4 @@ def _line(metrics: Metrics) -> str:
     return ", ".join(f"{key}={text}" for key, text in zip(metrics, texts, strict=True))
 
 
-__all__ = ["DONE", "FAILED", "USAGE", "Metrics", "execute", "main"]
+__all__ = ["DONE", "FAILED", "USAGE", "Metrics", "call", "execute", "main"]

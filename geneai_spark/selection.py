@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from geneai_spark import cohorts, store, tables
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, TableError
+from geneai_spark.stored import Rows, StoredRows, stored_rows
 
 #: What makes a variant of ``variants`` and of ``variant_quality`` the same.
 VARIANT_KEY = ("cohort", "sourceId", "contigName", "start", "referenceAllele", "alternateAlleles")
@@ -49,12 +50,20 @@ class Selected:
         sample_ids: all samples of the cohort, in the order of the packed genotypes.
         rows: positions of the chosen samples among them, ascending, shape (chosen,).
         counts: ``samples`` and ``samples_kept``; ``variants_kept`` where there is a condition.
+        stored: the same variants, to be read by the tasks themselves, where all are chosen and
+            that can be done.
     """
 
     variants: DataFrame
     sample_ids: tuple[str, ...]
     rows: npt.NDArray[np.int64]
     counts: dict[str, int]
+    stored: StoredRows | None = None
+
+    @property
+    def scanned(self) -> Rows:
+        """The chosen variants, by the cheapest way to go through all of them once."""
+        return self.variants if self.stored is None else self.stored
 
 
 def select(
@@ -94,7 +103,10 @@ def select(
         if counts["variants_kept"] <= BROADCAST_KEYS:
             keys = F.broadcast(keys)
         variants = variants.join(keys, list(VARIANT_KEY), how="left_semi")
-    return Selected(variants, tuple(ids), rows, counts)
+    stored = None
+    if keep_variants is None:
+        stored = stored_rows(spark, tables.VARIANTS, warehouse, cohort=cohort)
+    return Selected(variants, tuple(ids), rows, counts, stored)
 
 
 def related(pairs: Iterable[tuple[int, int]]) -> set[int]:

@@ -21,8 +21,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, StructField, StructType
 
-from geneai_spark import filesystems
-from geneai_spark.errors import TableError
+from geneai_spark import commits, filesystems, staging
+from geneai_spark.errors import ReconciliationError, TableError
+from geneai_spark.staging import StagedFile
 from geneai_spark.table import Table
 
 
@@ -77,6 +78,13 @@ def exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
 
 def version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
     """The table's latest version, None where there is no table."""
+    return _find_version(spark, table, warehouse)
+
+
+def _find_version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
+    if (log := commits.open_log(spark, path(warehouse, table))) is not None:
+        found = commits.latest(spark, log)
+        return None if found < 0 else found
     if not exists(spark, table, warehouse):
         return None
     return int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
@@ -90,14 +98,13 @@ def read(
     Raises:
         TableError: there is no such table, or it differs from the declaration.
     """
-    if not exists(spark, table, warehouse):
+    latest = _find_version(spark, table, warehouse)
+    if latest is None:
         raise TableError(
             f"table {table.name!r}: not in warehouse {warehouse}; "
             f"a job that writes it has to run first"
         )
-    at = version
-    if at is None:
-        at = int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
+    at = latest if version is None else version
     df = spark.read.format("delta").option("versionAsOf", at).load(path(warehouse, table))
     if told := table.differences(df.schema):
         raise TableError(f"table {table.name!r} in {warehouse}: {'; '.join(told)}")
@@ -138,6 +145,28 @@ def replace(df: DataFrame, table: Table, warehouse: str, where: str | None = Non
     return write(df, table, warehouse, where=where).version
 
 
+def put(
+    spark: SparkSession,
+    rows: Sequence[Mapping[str, Any]] | pa.Table,
+    table: Table,
+    warehouse: str,
+    where: str | None = None,
+) -> Commit:
+    """Add rows made in the driver, in place of those that ``where`` selects, in one commit.
+
+    A table of Arrow has the declared columns; rows have them by name. No Spark job runs where
+    nothing is replaced and the storage allows.
+    """
+    if not isinstance(rows, pa.Table):
+        rows = pa.Table.from_pylist(list(rows), to_arrow_schema(table.schema))
+    if can_adopt(spark, table, warehouse):
+        staged = staging.stage(rows, prepare(spark, table, warehouse), table.statistics)
+        files = [staged] if staged else []
+        return adopt(spark, files, table.schema, table, warehouse, where=where)
+    df = spark.createDataFrame(rows, table.schema).coalesce(1)
+    return write(df, table, warehouse, where=where, add=where is None)
+
+
 def append(df: DataFrame, table: Table, warehouse: str) -> int:
     """Add rows in one commit; the table's new version."""
     return write(df, table, warehouse, add=True).version
@@ -152,7 +181,7 @@ def write(
     _create(spark, table, warehouse, df.schema)
     stored = _delta(spark, table, warehouse).toDF().schema
     _same_types(table, stored, df.schema)
-    mark = uuid.uuid4().hex
+    mark, before = uuid.uuid4().hex, _find_version(spark, table, warehouse)
     writer = df.write.format("delta").mode("append" if add else "overwrite")
     writer = writer.option("userMetadata", mark)
     if where is not None:
@@ -161,7 +190,101 @@ def write(
         writer = writer.option("mergeSchema", "true")
     with _plain_binaries(spark, df.schema):
         writer.save(uri)
-    return _commit(spark, table, warehouse, mark)
+    return _commit(spark, table, warehouse, mark, before or 0)
+
+
+def can_adopt(spark: SparkSession, table: Table, warehouse: str, *, reading: bool = False) -> bool:
+    """Whether Python can write files of the table and :func:`adopt` them, or read its files.
+
+    Not where the platform hides Delta's log from us, where only Spark can write to the storage, or
+    where the table asks more of each file.
+    """
+    if not filesystems.is_reachable(warehouse):
+        return False
+    log = commits.open_log(spark, path(warehouse, table))
+    if log is None:
+        return False
+    return commits.latest(spark, log) < 0 or commits.takes_files(spark, log, reading=reading)
+
+
+def prepare(spark: SparkSession, table: Table, warehouse: str) -> str:
+    """Create the table, without rows, if it is not there; give its :func:`folder`.
+
+    Before anything is staged: Delta makes no table of a folder that holds something.
+    """
+    _create(spark, table, warehouse, table.schema)
+    return folder(warehouse, table)
+
+
+def folder(warehouse: str, table: Table) -> str:
+    """The table's folder, as `filesystems` wants it: where files to adopt are staged."""
+    if not filesystems.is_known(warehouse):
+        return path(warehouse, table)
+    return f"{filesystems.absolute(warehouse).rstrip('/')}/{table.name}"
+
+
+def adopt(
+    spark: SparkSession,
+    files: Sequence[StagedFile],
+    schema: StructType,
+    table: Table,
+    warehouse: str,
+    *,
+    where: str | None = None,
+    applications: Sequence[str] = (),
+) -> Commit:
+    """Make files staged in the folder that :func:`prepare` gave part of the table, in one commit.
+
+    Args:
+        schema: the files' columns.
+        where: as in :func:`replace`: the rows that these take the place of. Where they share a
+            file with others, Spark writes those others and the new rows anew.
+        applications: see `commits.Transaction`.
+
+    Raises:
+        TableError: ``schema`` differs from the declaration, or from the stored columns' types;
+            another run was faster.
+    """
+    if told := table.differences(schema):
+        raise TableError(f"table {table.name!r}: {'; '.join(told)}")
+    schema, uri = table.annotate(schema), path(warehouse, table)
+    begun = commits.Transaction(spark, commits.open_log(spark, uri), applications)
+    _same_types(table, begun.schema, schema)
+    gone: list[Any] = []
+    if where is not None and begun.version > 0:  # the first only makes the table
+        stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
+        found = stored.where(where).groupBy("_metadata.file_name").count().collect()
+        if found:
+            held = begun.whole_files({row[0]: row[1] for row in found})
+            if held is None:
+                return _rewrite(spark, files, schema, table, warehouse, where)
+            gone = held
+    if not files and not gone:
+        return Commit(_latest(spark, table, warehouse), 0, 0, 0)
+    lacking = {n.lower() for n in schema.names} - {n.lower() for n in begun.schema.names}
+    added = [field for field in schema if field.name.lower() in lacking]
+    number = begun.commit(files, added, gone)
+    if (seen := _lineage.get()) is not None:
+        seen.written[table.name] = number
+    rows, size = sum(file.rows for file in files), sum(file.size for file in files)
+    return Commit(number, rows, len(files), size)
+
+
+def discard(files: Sequence[StagedFile], table: Table, warehouse: str) -> None:
+    """Remove staged files that were not adopted."""
+    for file in files:
+        filesystems.remove(f"{folder(warehouse, table)}/{file.name}")
+
+
+def take_back(
+    spark: SparkSession, table: Table, warehouse: str, where: str, before: int | None
+) -> None:
+    """Make the rows that ``where`` selects what they were at version ``before`` (None: none).
+
+    Not the whole table: others may have written since.
+    """
+    rows = read(spark, table, warehouse, before).where(where)
+    write(rows.limit(0) if before is None else rows, table, warehouse, where=where)
 
 
 def restore(spark: SparkSession, table: Table, warehouse: str, version: int) -> int:
@@ -229,7 +352,7 @@ def _delta(spark: SparkSession, table: Table, warehouse: str) -> DeltaTable:
 
 
 def _latest(spark: SparkSession, table: Table, warehouse: str) -> int:
-    latest = version(spark, table, warehouse)
+    latest = _find_version(spark, table, warehouse)
     assert latest is not None
     if (seen := _lineage.get()) is not None:
         seen.written[table.name] = latest
@@ -250,6 +373,32 @@ def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructTyp
     builder.execute()
 
 
+def _rewrite(
+    spark: SparkSession,
+    files: Sequence[StagedFile],
+    schema: StructType,
+    table: Table,
+    warehouse: str,
+    where: str,
+) -> Commit:
+    """Replace rows by those of staged files, which are read by Spark and then removed."""
+    with _set(spark, {"spark.databricks.delta.formatCheck.enabled": "false"}):
+        uris = [f"{path(warehouse, table)}/{file.name}" for file in files]
+        rows = spark.createDataFrame([], schema)
+        rows = spark.read.schema(schema).parquet(*uris) if uris else rows
+        before = version(spark, table, warehouse)
+        commit = write(rows, table, warehouse, where=where)
+    expected = sum(file.rows for file in files)
+    if commit.rows is not None and commit.rows != expected:
+        take_back(spark, table, warehouse, where, before)
+        raise ReconciliationError(
+            f"table {table.name!r}: {expected} rows to store, but {commit.rows} were; the earlier "
+            "rows are back"
+        )
+    discard(files, table, warehouse)
+    return commit
+
+
 @contextmanager
 def _plain_binaries(spark: SparkSession, schema: StructType) -> Iterator[None]:
     """Write binary columns without Parquet's dictionary and without least and greatest values.
@@ -259,14 +408,20 @@ def _plain_binaries(spark: SparkSession, schema: StructType) -> Iterator[None]:
     """
     binaries = [f.name for f in schema.fields if isinstance(f.dataType, BinaryType)]
     kinds = ("parquet.enable.dictionary", "parquet.column.statistics.enabled")
-    keys = [f"{kind}#{name}" for kind in kinds for name in binaries]
-    keys = [key for key in keys if spark.conf.get(key, None) is None]
-    for key in keys:
-        spark.conf.set(key, "false")
+    with _set(spark, {f"{kind}#{name}": "false" for kind in kinds for name in binaries}):
+        yield
+
+
+@contextmanager
+def _set(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Settings of the session for a while, where the user has not made them; taken back."""
+    made = {k: v for k, v in settings.items() if spark.conf.get(k, None) is None}
+    for key, value in made.items():
+        spark.conf.set(key, value)
     try:
         yield
     finally:
-        for key in keys:
+        for key in made:
             spark.conf.unset(key)
 
 
@@ -285,14 +440,19 @@ def _same_types(table: Table, stored: StructType, new: StructType) -> None:
         raise TableError(f"table {table.name!r}: {'; '.join(told)}")
 
 
-def _commit(spark: SparkSession, table: Table, warehouse: str, mark: str) -> Commit:
-    """Find the commit that carries ``mark``: others may have committed since."""
-    history = _delta(spark, table, warehouse).history(50)
-    rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
-    if not rows:  # nothing to add and nothing to remove: Delta makes no commit
+def _commit(spark: SparkSession, table: Table, warehouse: str, mark: str, after: int) -> Commit:
+    """Find the commit, later than version ``after``, that carries ``mark``: others may have
+    committed since.
+    """
+    info = commits.find(spark, path(warehouse, table), folder(warehouse, table), mark, after)
+    if info is None:
+        history = _delta(spark, table, warehouse).history(50)
+        rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
+        info = rows[0].asDict() if rows else None
+    if info is None:  # nothing to add and nothing to remove: Delta makes no commit
         return Commit(_latest(spark, table, warehouse), 0, 0, 0)
-    figures = dict(rows[0]["operationMetrics"] or {})
-    number = int(rows[0]["version"])
+    figures = dict(info["operationMetrics"] or {})
+    number = int(info["version"])
     if (seen := _lineage.get()) is not None:
         seen.written[table.name] = number
     written = figures.get("numOutputRows")

@@ -80,13 +80,27 @@ class Table:
         """
         if told := self.differences(df.schema):
             raise TableError(f"table {self.name!r}: {'; '.join(told)}")
-        notes = {f.name: f.metadata for f in [*self.schema.fields, *self.optional.fields]}
-        others = [name for name in df.columns if name not in self.schema.names]
+        schema = self.annotate(df.schema)
         columns = []
-        for name in [*self.schema.names, *others]:
-            column = F.col(f"`{name}`")
-            metadata = {**notes.get(name, {}), **(df.schema[name].metadata or {})}
-            if metadata != df.schema[name].metadata:
-                column = column.alias(name, metadata=metadata)
+        for field in schema.fields:
+            column = F.col(f"`{field.name}`")
+            if field.metadata != df.schema[field.name].metadata:
+                column = column.alias(field.name, metadata=field.metadata)
             columns.append(column)
         return df.select(columns)
+
+    def annotate(self, schema: StructType) -> StructType:
+        """``schema`` with the declared columns first and in order, comments attached."""
+        notes = {f.name: f.metadata for f in [*self.schema.fields, *self.optional.fields]}
+        others = [name for name in schema.names if name not in self.schema.names]
+        return StructType(
+            [
+                StructField(
+                    name,
+                    schema[name].dataType,
+                    schema[name].nullable,
+                    {**notes.get(name, {}), **(schema[name].metadata or {})},
+                )
+                for name in [*self.schema.names, *others]
+            ]
+        )

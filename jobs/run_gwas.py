@@ -50,8 +50,8 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         n_components=config.components,
     )
     designs = design(chosen.sample_ids, frame, config.traits, adjusted, chosen.rows)
-    tested = linear.scan(
-        chosen.variants,
+    tested = linear.computed(
+        chosen.scanned,
         len(chosen.sample_ids),
         designs,
         missing_genotypes=config.missing_genotypes,
@@ -59,7 +59,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     )
     own = summary.rows_of(config.cohort, config.traits, "linear")
     with progress.stage("run gwas", spark) as stage:
-        version = store.replace(tested, tables.ASSOCIATIONS, config.warehouse, where=own)
+        version = tested.write(tables.ASSOCIATIONS, config.warehouse, own).version
         stored = store.read(spark, tables.ASSOCIATIONS, config.warehouse, version).where(own)
         told = summary.numbers(stored)
         stage.result = f"{told['tests']:,} tests, {told['untestable']:,} untestable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from geneai_spark.report import page
+from geneai_spark.report.study import Options
 from geneai_spark.session import get_session
+from tests import study_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+REPORT_WRITTEN = datetime.datetime(2026, 7, 8, 9, 10, 11, tzinfo=datetime.UTC)
 
 
 def requires(*tools: str) -> pytest.MarkDecorator:
@@ -45,3 +50,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no shared data beside the checkout: {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def study_report(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, page.Page]:
+    """The warehouse of a small study made by hand, and the report of it."""
+    warehouse = study_tables.whole(spark, str(tmp_path_factory.mktemp("study") / "tables"))
+    options = Options(colour_by="population")
+    return warehouse, page.build(spark, warehouse, options, written=REPORT_WRITTEN)

@@ -35,6 +35,7 @@ from geneai_spark.association import glow_engine, least_squares
 from geneai_spark.association.design import Design, design
 from geneai_spark.association.least_squares import Integers, Tests
 from geneai_spark.errors import InputError, TableError
+from geneai_spark.stored import Computed, Rows
 
 KEYS = ["contigName", "start", "end", "cohort", "names", "referenceAllele", "alternateAlleles"]
 ENGINES = ("numpy", "glow")
@@ -47,7 +48,7 @@ Tester = Callable[[npt.NDArray[np.int8], Integers, Integers], Tests]
 
 
 def linear(
-    variants: DataFrame,
+    variants: Rows,
     sample_ids: Sequence[str],
     phenotypes: pd.DataFrame,
     *,
@@ -87,7 +88,7 @@ def linear(
 
 
 def scan(
-    variants: DataFrame,
+    variants: Rows,
     n_samples: int,
     designs: Sequence[Design],
     *,
@@ -95,6 +96,20 @@ def scan(
     engine: str = "auto",
 ) -> DataFrame:
     """As :func:`linear`, of designs made before."""
+    return computed(
+        variants, n_samples, designs, missing_genotypes=missing_genotypes, engine=engine
+    ).frame()
+
+
+def computed(
+    variants: Rows,
+    n_samples: int,
+    designs: Sequence[Design],
+    *,
+    missing_genotypes: str = "drop",
+    engine: str = "auto",
+) -> Computed:
+    """As :func:`scan`, not run yet: to be written by the tasks that test."""
     needed = [*KEYS, "call_genotype", "call_ploidy"]
     if missing := [name for name in needed if name not in variants.columns]:
         raise TableError(f"variants: no column {', '.join(missing)}: ingest with genotypes")
@@ -113,7 +128,7 @@ def scan(
             for block in _slices(batch, len(names)):
                 yield _results(block, n_samples, names, test).select(arrow.names).cast(arrow)
 
-    return variants.select(needed).mapInArrow(tests, schema)
+    return Computed(variants.select(needed), tests, schema)
 
 
 def check(missing_genotypes: str, engine: str) -> None:

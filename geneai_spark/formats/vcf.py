@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.types import (
     ArrayType,
@@ -31,16 +29,14 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from geneai_spark import filesystems
-from geneai_spark.errors import ConfigError, FormatError
-from geneai_spark.formats import bgzf, vcf_plan
+from geneai_spark.errors import ConfigError
+from geneai_spark.formats import vcf_plan
 from geneai_spark.formats.vcf_plan import VcfFile, inspect
 from geneai_spark.formats.vcf_reserved import Field
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from geneai_spark.formats.vcf_faults import Fault
     from geneai_spark.formats.vcf_layout import Layout
 
 __all__ = ["FORMAT", "VcfFile", "inspect", "read", "read_batches", "register"]
@@ -64,8 +60,16 @@ REJECTS = StructType([StructField("sourceId", StringType()), *REJECT.fields])
 
 _OPTIONS = (
     "paths", "cohort", "genotypes", "info", "format", "samples", "regions", "onMalformed",
-    "perFileCohort", "build", "fields", "partitionBytes", "emit",
+    "perFileCohort", "build", "splitInfo", "fields", "partitionBytes", "emit",
 )  # fmt: skip
+#: Arguments of `read` whose options have another name.
+_ARGUMENTS = {
+    "on_malformed": "onMalformed",
+    "per_file_cohort": "perFileCohort",
+    "contigs": "build",
+    "split_info": "splitInfo",
+    "partition_bytes": "partitionBytes",
+}
 
 
 def read(
@@ -116,35 +120,46 @@ def read(
         ConfigError: an argument asks for what does not exist.
     """
     files = inspect(paths)
-    fields = _user_fields(schema)
-    if partition_bytes is None:
-        # A task a core where the files are small: fewer, larger output files cost least.
-        share = sum(file.size for file in files) // spark.sparkContext.defaultParallelism + 1
-        partition_bytes = min(max(share, 2 << 20), PARTITION_BYTES)
-    given = {
-        "paths": [file.uri for file in files],
-        "cohort": cohort,
-        "genotypes": genotypes,
-        "info": None if info is None else list(info),
-        "format": None if format is None else list(format),
-        "samples": None if samples is None else list(samples),
-        "regions": None if regions is None else list(regions),
-        "onMalformed": on_malformed,
-        "perFileCohort": per_file_cohort,
-        "build": contigs,
-        "fields": {k: [f.number, f.type, f.description] for k, f in fields.items()} or None,
-        "partitionBytes": partition_bytes,
-        "emit": emit,
-    }
-    options = {key: value for key, value in given.items() if value is not None}
-    _settings(options)  # complains here, in the caller's process
-    vcf_plan.make_plan(files, **_plan_arguments(options))
+    _, options = plan(
+        files, cohort=cohort, genotypes=genotypes, info=info, format=format, samples=samples,
+        regions=regions, on_malformed=on_malformed, per_file_cohort=per_file_cohort,
+        contigs=contigs, split_info=split_info, schema=schema,
+        partition_bytes=partition_bytes or task_bytes(files, spark), emit=emit,
+    )  # fmt: skip
     register(spark)
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in options.items()}
-    frame = spark.read.format(FORMAT).options(**texts).load()
-    for key in split_info:
-        frame = _split_annotation(frame, key)
-    return frame
+    return spark.read.format(FORMAT).options(**texts).load()
+
+
+def plan(files: Sequence[VcfFile], **arguments: Any) -> tuple[vcf_plan.Plan, dict[str, Any]]:
+    """Lay out how to read files, by the named arguments of `read` (``paths`` apart).
+
+    Returns:
+        The plan, and the arguments as options of the data source, what is not given left out.
+
+    Raises:
+        The errors of `read`.
+    """
+    given = {_ARGUMENTS.get(name, name): value for name, value in arguments.items()}
+    fields = _user_fields(given.pop("schema", None))
+    given["paths"] = [file.uri for file in files]
+    given["fields"] = {k: [f.number, f.type, f.description] for k, f in fields.items()} or None
+    options = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in given.items()
+        if value is not None and value != ()
+    }
+    settings = _settings(options)
+    return vcf_plan.make_plan(files, **_plan_arguments(settings)), options
+
+
+def task_bytes(files: Sequence[VcfFile], spark: SparkSession) -> int:
+    """Stored bytes that a task reads unless told otherwise: a core's share, 2 to 32 MiB.
+
+    A task a core where the files are small: fewer, larger output files cost least.
+    """
+    share = sum(file.size for file in files) // spark.sparkContext.defaultParallelism + 1
+    return min(max(share, 2 << 20), PARTITION_BYTES)
 
 
 def register(spark: SparkSession) -> None:
@@ -171,7 +186,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
                 # spark.read.load("a.vcf"), .option("info", "AF,AC"), .option("genotypes", "False")
                 word = value.lower()
                 value = word == "true" if word in ("true", "false") else value
-        if name in ("info", "format", "samples", "regions") and isinstance(value, str):
+        if name in ("info", "format", "samples", "regions", "splitInfo") and isinstance(value, str):
             value = [item for item in value.split(",") if item]
         out[name] = value
     for name, choices in (("emit", EMIT), ("onMalformed", ON_MALFORMED)):
@@ -183,7 +198,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"perFileCohort": "per_file_cohort"}
+    names = {"perFileCohort": "per_file_cohort", "splitInfo": "split_info"}
     taken = (
         "cohort",
         "genotypes",
@@ -193,6 +208,7 @@ def _plan_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
         "regions",
         "perFileCohort",
         "build",
+        "splitInfo",
     )
     out = {names.get(k, k): settings[k] for k in taken if k in settings}
     out["fields"] = {
@@ -235,29 +251,6 @@ def _user_fields(schema: StructType | Mapping[str, Field] | None) -> Mapping[str
                 "vcf.type (and vcf.number)"
             )
     return out
-
-
-def _split_annotation(frame: DataFrame, key: str) -> DataFrame:
-    """A CSQ or ANN string as an array of structs, named as the header's description says."""
-    column = next((c for c in frame.schema if c.metadata.get("vcf.key") == key), None)
-    if column is None or not column.name.startswith("INFO_"):
-        raise ConfigError(f"split_info: no INFO key {key}")
-    text = column.metadata.get("comment", "")
-    match = re.search(r"[Ff]ormat:?\s*['\"]?\s*([^'\"]*\|[^'\"]*)", text) or re.search(
-        r"'([^']*\|[^']*)'", text
-    )
-    if match is None:
-        raise ConfigError(f"split_info: {key}: its header description names no fields A|B|C")
-    names = [re.sub(r"\W+", "_", name.strip()) for name in match[1].split("|")]
-    value = F.col(f"`{column.name}`")
-    items = F.split(value, ",") if not isinstance(column.dataType, ArrayType) else value
-    split = F.transform(
-        items,
-        lambda item: F.struct(
-            *(F.get(F.split(item, r"\|"), F.lit(i)).alias(name) for i, name in enumerate(names))
-        ),
-    )
-    return frame.withColumn(column.name, split)
 
 
 # ------------------------------------------------------------------------------ the data source
@@ -308,16 +301,15 @@ class VcfReader(DataSourceReader):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Arrow batches of one partition."""
+        # Here, not above: planning happens in processes of its own, which need no kernels.
+        from geneai_spark.formats import vcf_parts
+
         if not isinstance(partition, VcfPartition):
             return
         for part in partition.parts:
-            batches = read_part(
-                part,
-                partition.layouts[part.layout],
-                self.settings["emit"],
-                self.settings["onMalformed"],
-            )
-            for batch in batches:
+            layout = partition.layouts[part.layout]
+            parsed = vcf_parts.parse_part(part, layout, self.settings["onMalformed"])
+            for batch in vcf_parts.rows(parsed, self.settings):
                 yield batch.select(self.columns)
 
 
@@ -345,6 +337,11 @@ def table_schema(plan: vcf_plan.Plan, settings: Mapping[str, Any]) -> StructType
         kind = str(one.type)
         if kind.startswith("map"):
             spark_type: DataType = MapType(StringType(), StringType())
+        elif kind.startswith("list<element: struct") or kind.startswith("list<item: struct"):
+            parts = StructType(
+                [StructField(part.name, StringType()) for part in one.type.value_type]
+            )
+            spark_type = ArrayType(parts)
         elif kind.startswith("list"):
             spark_type = ArrayType(_SPARK_TYPES[str(one.type.value_type)])
         else:
@@ -371,104 +368,13 @@ def read_batches(path: str, **arguments: Any) -> Iterator[pa.RecordBatch]:
 
     Takes `read`'s arguments but `split_info` and `schema`; for tools, tests and small files.
     """
+    from geneai_spark.formats import vcf_parts
+
     emit, policy = arguments.pop("emit", "variants"), arguments.pop("on_malformed", "reject")
     target = arguments.pop("partition_bytes", 1 << 62)
     plan = vcf_plan.make_plan(inspect(path), **arguments)
     for held in vcf_plan.parts(plan, target):
         for part in held:
-            yield from read_part(part, plan.layouts[part.layout], emit, policy)
-
-
-def read_part(
-    part: vcf_plan.Part, layout: Layout, emit: str, on_malformed: str
-) -> Iterator[pa.RecordBatch]:
-    """Arrow batches of one range of one file."""
-    # Here, not above: planning happens in processes of its own, which need no compiled kernels.
-    import pyarrow as pa
-
-    from geneai_spark.formats.vcf_records import Parser
-
-    reject_type = pa.struct(
-        [
-            ("line", pa.int64()),
-            ("offset", pa.int64()),
-            ("reason", pa.string()),
-            ("text", pa.string()),
-        ]
-    )
-
-    def assemble(batch: pa.RecordBatch, faults: list[dict[str, Any]], lines: int) -> pa.RecordBatch:
-        """Add the columns that are the same in all rows, and the rejected lines as rows."""
-        n = batch.num_rows + len(faults)
-        columns = {name: batch.column(name) for name in batch.schema.names}
-        if faults:
-            for name, column in columns.items():
-                columns[name] = pa.concat_arrays([column, pa.nulls(len(faults), column.type)])
-        columns["sourceId"] = pa.repeat(pa.scalar(part.source_id), n)
-        columns["cohort"] = pa.repeat(pa.scalar(part.cohort), n)
-        if on_malformed == "reject":
-            nothing = pa.nulls(batch.num_rows, reject_type)
-            rejected = pa.array(faults, reject_type)
-            columns["reject"] = pa.concat_arrays([nothing, rejected]) if faults else nothing
-        if emit == "all":
-            columns["lines"] = pa.array([lines] + [0] * (n - 1), pa.int32())
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-
-    source = filesystems.open_input(part.file)
-    try:
-        parser = Parser(layout)
-        counter = _LineCounter(part, source)
-        waiting = 0  # lines of runs that gave no row (all outside the regions)
-        for chunk in bgzf.chunks(source, part.file, part.compression, part.range):
-            for batch, lines, found in parser.parse(chunk.text):
-                faults = [_reject(part, chunk, fault, counter, on_malformed) for fault in found]
-                if emit == "rejects":
-                    if faults:
-                        rows = [{"sourceId": part.source_id, **fault} for fault in faults]
-                        yield pa.RecordBatch.from_pylist(
-                            rows, pa.schema([("sourceId", pa.string()), *reject_type])
-                        )
-                elif batch.num_rows or faults:
-                    yield assemble(batch, faults, lines + waiting)
-                    waiting = 0
-                else:
-                    waiting += lines
-            counter.add(chunk)
-    finally:
-        source.close()
-
-
-class _LineCounter:
-    """Line numbers: known from the header on, counted back for other ranges when first asked."""
-
-    def __init__(self, part: vcf_plan.Part, source: bgzf.Input) -> None:
-        self.part, self.source = part, source
-        self.before: int | None = (
-            part.header_lines if part.first else None
-        )  # lines before the chunk
-        self.passed = 0
-
-    def add(self, chunk: bgzf.Chunk) -> None:
-        self.passed += chunk.text.count(b"\n")
-
-    def line(self, chunk: bgzf.Chunk, position: int, *, always: bool) -> int | None:
-        start = self.part.range.start >> (16 if self.part.compression == bgzf.BGZF else 0)
-        if self.before is None and (always or start <= COUNT_LINES_BYTES):
-            first = chunk.offset_of(0)
-            count = bgzf.count_lines(self.source, self.part.file, self.part.compression, first)
-            self.before = count - self.passed
-        if self.before is None:
-            return None
-        return self.before + self.passed + chunk.text.count(b"\n", 0, position) + 1
-
-
-def _reject(
-    part: vcf_plan.Part, chunk: bgzf.Chunk, fault: Fault, counter: _LineCounter, policy: str
-) -> dict[str, Any]:
-    line = counter.line(chunk, fault.position, always=policy == "fail")
-    offset = chunk.offset_of(fault.position)
-    if policy == "fail":
-        raise FormatError(
-            part.file, fault.expected, fault.found, field=fault.field, line=line, offset=offset
-        )
-    return {"line": line, "offset": offset, "reason": fault.reason, "text": fault.text}
+            layout = plan.layouts[part.layout]
+            parsed = vcf_parts.parse_part(part, layout, policy)
+            yield from vcf_parts.rows(parsed, {"emit": emit, "onMalformed": policy})

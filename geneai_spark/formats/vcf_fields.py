@@ -89,3 +89,14 @@ def column_names(
         used.add(name.lower())
         names[key] = name
     return {key: names[key] for key in plain}
+
+
+def part_names(field: Field) -> tuple[str, ...]:
+    """Names of an annotation's fields, as the header's description says; empty if it does not."""
+    text = field.description
+    match = re.search(r"[Ff]ormat:?\s*['\"]?\s*([^'\"]*\|[^'\"]*)", text) or re.search(
+        r"'([^']*\|[^']*)'", text
+    )
+    if match is None:
+        return ()
+    return tuple(re.sub(r"\W+", "_", name.strip()) for name in match[1].split("|"))

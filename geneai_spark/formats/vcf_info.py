@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from geneai_spark.formats import text_kernels
@@ -57,13 +59,32 @@ def columns(lines: Lines, site: list[pa.Array], layout: Layout, keys: InfoKeys) 
         elif one.key == "SVLEN" and layout.svlen_ends:
             _set_symbolic_end(site, array)
         if k < len(layout.info):
-            columns.append(array)
+            parts = layout.info[k].parts
+            columns.append(split_annotation(array, parts) if parts else array)
     undeclared = None
     if layout.info_rest and other.any():
         undeclared = [_other(lines, keys, r) if odd else None for r, odd in enumerate(other)]
     kind = layout.schema.field("INFO_undeclared").type
     columns.append(pa.array(undeclared, kind) if undeclared else pa.nulls(lines.n, kind))
     return columns
+
+
+def split_annotation(array: pa.Array, names: Sequence[str]) -> pa.ListArray:
+    """A CSQ or ANN text, or list of texts, as structs; fields that are not there are null."""
+    if pa.types.is_string(array.type):
+        array = pc.split_pattern(array, ",")
+    items = pc.list_flatten(array)
+    has = pc.list_value_length(pc.split_pattern(items, "|"))
+    padded = pc.binary_join_element_wise(items, "|" * len(names), "")
+    fields = pc.split_pattern(padded, "|")
+    columns = [
+        pc.if_else(pc.greater(has, i), pc.list_element(fields, i), pa.scalar(None, pa.string()))
+        for i in range(len(names))
+    ]
+    structs = pa.StructArray.from_arrays(columns, list(names))
+    counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return list_array(offsets, structs, np.asarray(array.is_valid()))
 
 
 def _column(
@@ -74,7 +95,7 @@ def _column(
     if one.type == "Flag":
         return _flags(lines, k, present, bare, start, end, other)
     if not present.any():
-        return pa.nulls(lines.n, Column(one, "").arrow)
+        return pa.nulls(lines.n, Column(one, "").text_type)
     scalar = one.number == "1" or one.key in ANNOTATIONS
     text = one.type in ("String", "Character")
     lines.note(np.flatnonzero(bare & (one.number != "0")), kernels.INFO_TYPE, k)

@@ -22,14 +22,25 @@ ANNOTATIONS = ("CSQ", "ANN", "BCSQ", "vep")
 
 
 class Column(NamedTuple):
-    """A typed INFO key or FORMAT field and the name of its table column."""
+    """A typed INFO key or FORMAT field and the name of its table column.
+
+    `parts` names the fields of an annotation that is to be split at its bars.
+    """
 
     field: Field
     name: str
+    parts: tuple[str, ...] = ()
 
     @property
     def arrow(self) -> pa.DataType:
         """Arrow type of an INFO column."""
+        if self.parts:
+            return pa.list_(pa.struct([(part, pa.string()) for part in self.parts]))
+        return self.text_type
+
+    @property
+    def text_type(self) -> pa.DataType:
+        """Arrow type of an INFO column before annotations are split."""
         if self.field.type == "Flag":
             return pa.bool_()
         scalar = self.field.number == "1" or self.field.key in ANNOTATIONS

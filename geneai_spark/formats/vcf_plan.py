@@ -11,7 +11,7 @@ from typing import NamedTuple
 from geneai_spark import filesystems, genome
 from geneai_spark.errors import ConfigError, SampleMismatchError
 from geneai_spark.formats import bgzf, tabix
-from geneai_spark.formats.vcf_fields import column_names, merge_fields
+from geneai_spark.formats.vcf_fields import column_names, merge_fields, part_names
 from geneai_spark.formats.vcf_header import Header, header_end, parse_header
 from geneai_spark.formats.vcf_layout import Column, Layout
 from geneai_spark.formats.vcf_reserved import Field, reserved_format, reserved_info
@@ -140,6 +140,7 @@ def make_plan(
     regions: Sequence[str] | None = None,
     build: str | None = None,
     fields: Mapping[str, Field] | None = None,
+    split_info: Sequence[str] = (),
 ) -> Plan:
     """Lay out how to read files together.
 
@@ -153,6 +154,7 @@ def make_plan(
         regions: as samtools writes them; only records that overlap one are read.
         build: rename contigs as this genome build does.
         fields: declarations that win over the headers', by ``INFO/KEY`` or ``FORMAT/KEY``.
+        split_info: annotations to split at their bars.
 
     Raises:
         SampleMismatchError: files of one cohort differ in their samples.
@@ -164,8 +166,11 @@ def make_plan(
     names = column_names(merged_info)
     call_names = column_names(merged_format, "call_", FIXED_COLUMNS)
     info_columns = tuple(
-        Column(merged_info[key], names[key]) for key in _chosen("INFO", info, merged_info)
+        Column(merged_info[key], names[key], _parts(key, merged_info) if key in split_info else ())
+        for key in _chosen("INFO", info, merged_info)
     )
+    if lost := set(split_info) - {column.field.key for column in info_columns}:
+        raise ConfigError(f"split_info: no INFO key {', '.join(sorted(lost))}")
     format_columns = tuple(
         Column(merged_format[key], call_names[key])
         for key in _chosen("FORMAT", format, merged_format, also="GT")
@@ -216,6 +221,13 @@ def _chosen(
         raise ConfigError(f"{kind} {', '.join(missing)}: no header declares it; known: "
                           f"{', '.join(sorted(known)) or 'none'}")  # fmt: skip
     return [key for key in dict.fromkeys(keys) if key != also]
+
+
+def _parts(key: str, known: Mapping[str, Field]) -> tuple[str, ...]:
+    names = part_names(known[key])
+    if not names or known[key].type not in ("String", "Character"):
+        raise ConfigError(f"split_info: {key}: its header description names no fields A|B|C")
+    return names
 
 
 def _cohort_names(files: Sequence[VcfFile]) -> list[str]:

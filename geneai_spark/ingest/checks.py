@@ -58,6 +58,35 @@ def reconcile(
         )
 
 
+def balance(
+    lines: Mapping[str, int], stored: Mapping[str, int], rejected: Mapping[str, int], *, whole: bool
+) -> None:
+    """Compare the lines of each file with the rows made of them; counts are by source id.
+
+    Args:
+        whole: whether all lines were asked for; with regions some are rightly in neither.
+
+    Raises:
+        ReconciliationError: the two differ; says the numbers.
+    """
+    for source in {*lines, *stored, *rejected}:
+        made = stored.get(source, 0) + rejected.get(source, 0)
+        read = lines.get(source, 0)
+        if made != read if whole else made > read:
+            raise ReconciliationError(
+                f"source {source}: {read} lines read, but {stored.get(source, 0)} to store and "
+                f"{rejected.get(source, 0)} rejected"
+            )
+
+
+def all_written(table: str, counted: Mapping[str, int], rows: Sequence[int]) -> None:
+    """Raise ReconciliationError where files hold other rows than those that were made."""
+    if sum(counted.values()) != sum(rows):
+        raise ReconciliationError(
+            f"{sum(counted.values())} rows made for {table}, but its files hold {sum(rows)}"
+        )
+
+
 def count_by_source(rows: DataFrame) -> dict[str, int]:
     """Rows of each file, by source id."""
     return {row[0]: row[1] for row in rows.groupBy("sourceId").count().collect()}

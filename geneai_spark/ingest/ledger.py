@@ -123,9 +123,7 @@ def record(spark: SparkSession, warehouse: str, entries: Iterable[Entry]) -> Non
     rows = [vars(entry) for entry in entries]
     if rows:
         where = any_of(row["sourceId"] for row in rows)
-        store.replace(
-            store.from_rows(spark, rows, tables.INGESTS), tables.INGESTS, warehouse, where
-        )
+        store.put(spark, rows, tables.INGESTS, warehouse, where)
 
 
 def any_of(source_ids: Iterable[str]) -> str:

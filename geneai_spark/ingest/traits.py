@@ -102,13 +102,13 @@ def _store(
     _check_other_files(spark, warehouse, source, found, options)
     table = found.values.append_column("sourceId", pa.repeat(pa.scalar(source), len(found.values)))
     table = table.append_column("cohort", pa.repeat(pa.scalar(options.cohort), len(table)))
-    rows = spark.createDataFrame(table.select(tables.TRAITS.schema.names), tables.TRAITS.schema)
+    table = table.select(tables.TRAITS.schema.names)
     where = any_of([source])
     if options.force and found.traits:
         listed = ", ".join(map(checks.quoted, found.traits))
         cohort = checks.quoted(options.cohort)
         where = f"({where}) OR (cohort = {cohort} AND trait IN ({listed}))"
-    commit = store.write(rows, tables.TRAITS, warehouse, where=where)
+    commit = store.put(spark, table, tables.TRAITS, warehouse, where)
     if commit.rows is not None and commit.rows != len(table):
         raise ReconciliationError(f"{len(table)} values read, {commit.rows} stored")
     _rejects(spark, warehouse, source, found)
@@ -157,6 +157,4 @@ def _rejects(spark: SparkSession, warehouse: str, source: str, found: traits.Tra
     if not found.rejected and old.isEmpty():
         return
     rows = [{"sourceId": source, **vars(one)} for one in found.rejected]
-    store.replace(
-        store.from_rows(spark, rows, tables.REJECTS), tables.REJECTS, warehouse, where=where
-    )
+    store.put(spark, rows, tables.REJECTS, warehouse, where)

@@ -1,11 +1,9 @@
 """Files into tables, so that nothing is lost, nothing is taken twice, and a crash does no harm.
 
 For each group of files: one commit of their rows to ``variants`` (in place of what the same files
-had there), then ``rejects``, then ``samples``, then the ledger ``ingests``. Whatever happens in
-between, running again reaches the same tables, because only the last step makes a file count as
-taken in. After the commit the rows are counted in the committed version and must be, with the
-rejects, the lines that were read; else the earlier state is put back and an error is raised.
-Between that commit and the check readers can see rows that are then taken back.
+had there), then ``rejects`` (see `loading`), then ``samples``, then the ledger ``ingests``.
+Whatever happens in between, running again reaches the same tables, because only the last step
+makes a file count as taken in.
 """
 
 from __future__ import annotations
@@ -16,15 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from geneai_spark import filesystems, progress, store, tables
 from geneai_spark.errors import InputError, SampleMismatchError, explain
 from geneai_spark.filesystems import FileInfo
 from geneai_spark.formats import vcf
-from geneai_spark.ingest import checks, ledger
-from geneai_spark.ingest.ledger import Entry, any_of
+from geneai_spark.ingest import checks, ledger, loading
+from geneai_spark.ingest.ledger import Entry
 from geneai_spark.ingest.options import Source, VariantOptions, cohort_names
 
 _log = logging.getLogger(__name__)
@@ -197,106 +195,54 @@ class _Ingestion:
             self.done += entries
 
     def _store(self, group: list[Source]) -> list[Entry]:
-        ids = {source.id: source for source in group}
-        where = any_of(ids)
         with ThreadPoolExecutor(2) as pool:  # checksums are taken while Spark reads
             sums = {
-                i: pool.submit(filesystems.checksum, s.info.uri)
-                for i, s in ids.items()
+                source.id: pool.submit(filesystems.checksum, source.info.uri)
+                for source in group
                 if self.options.checksum
             }
-            seen = Observation()
-            rows = self._read(group, "all")
-            lines, weight = F.col("lines").cast("long"), checks.weight(F.col("sourceId"))
-            bad = F.col("reject").isNotNull() if "reject" in rows.columns else F.lit(False)
-            rows = rows.observe(
-                seen,
-                F.sum(lines).alias("lines"),
-                F.sum(lines * weight).alias("weighted"),
-                F.sum(F.when(bad, 1).otherwise(0)).alias("rejected"),
-                F.count(F.lit(1)).alias("rows"),
-            )
-            before = store.version(self.spark, tables.VARIANTS, self.warehouse)
-            good = rows.where(~bad).drop("reject", "lines")
-            commit = store.write(good, tables.VARIANTS, self.warehouse, where=where)
-            try:
-                told = {name: int(value or 0) for name, value in seen.get.items()}
-                rejected = self._rejects(group, where, told["rejected"])
-                stored = checks.count_by_source(
-                    store.read(self.spark, tables.VARIANTS, self.warehouse, commit.version)
-                    .where(where)
-                    .select("sourceId")
-                )
-                checks.reconcile(told, stored, rejected, whole=self.options.regions is None)
-                checksums = {i: future.result() for i, future in sums.items()}
-                for source in group:
-                    checks.same_file(source.info)
-            except Exception:
-                self._undo(where, before, commit.version)
-                raise
+            loaded = loading.load(self.spark, self.warehouse, self._request(group))
+            checksums = {i: future.result() for i, future in sums.items()}
         self._samples(group)
+        stored, rejected = loaded.stored, loaded.rejected
         entries = [
             ledger.stored_entry(
                 source.info,
                 _KIND,
                 cohort=source.cohort,
-                checksum=checksums.get(i),
-                recordsIn=stored.get(i, 0) + rejected.get(i, 0),
-                recordsStored=stored.get(i, 0),
-                recordsRejected=rejected.get(i, 0),
+                checksum=checksums.get(source.id),
+                recordsIn=stored.get(source.id, 0) + rejected.get(source.id, 0),
+                recordsStored=stored.get(source.id, 0),
+                recordsRejected=rejected.get(source.id, 0),
                 options=self.fingerprint,
                 genomeBuild=source.build,
-                tableVersion=commit.version,
+                tableVersion=loaded.commit.version,
             )
-            for i, source in ids.items()
+            for source in group
         ]
         ledger.record(self.spark, self.warehouse, entries)
         self.known |= {entry.sourceId: entry for entry in entries}
+        commit = loaded.commit
         if commit.files and commit.bytes / commit.files < _SMALL_FILE:
             self.small_files += commit.files
         return entries
 
-    def _read(self, group: list[Source], emit: str) -> DataFrame:
+    def _request(self, group: list[Source]) -> loading.Request:
         options = self.options
-        order = self.orders.get(group[0].cohort) if self._reorders(group[0]) else None
-        rows = vcf.read(
-            self.spark,
-            [source.info.uri for source in group],
-            cohort=options.cohort,
-            genotypes=options.genotypes,
-            info=options.info,
-            format=options.format,
-            samples=order,
-            regions=options.regions,
-            on_malformed=options.on_malformed,
-            per_file_cohort=options.per_file_cohort,
-            contigs=options.contigs,
-            split_info=options.split_info if emit == "all" else (),
-            emit=emit,
-        )
-        if options.per_file_cohort and emit == "all":
-            pairs = [F.lit(text) for source in group for text in (source.id, source.cohort)]
-            rows = rows.withColumn("cohort", F.create_map(*pairs)[F.col("sourceId")])
-        return rows
-
-    def _rejects(self, group: list[Source], where: str, count: int) -> dict[str, int]:
-        """Write the rejected lines; how many each file has. Reads the files again if there are
-        any: most files have none, and keeping them aside would burden every read.
-        """
-        old = store.read_or_empty(self.spark, tables.REJECTS, self.warehouse).where(where)
-        if not count and old.isEmpty():
-            return {}
-        rows = self._read(group, "rejects") if count else old.limit(0)
-        at = store.replace(rows, tables.REJECTS, self.warehouse, where=where)
-        kept = store.read(self.spark, tables.REJECTS, self.warehouse, at).where(where)
-        return checks.count_by_source(kept)
-
-    def _undo(self, where: str, before: int | None, version: int) -> None:
-        """Put the files' earlier rows back (not the table: others may have written since)."""
-        at = version if before is None else before
-        rows = store.read(self.spark, tables.VARIANTS, self.warehouse, at).where(where)
-        rows = rows.limit(0) if before is None else rows
-        store.write(rows, tables.VARIANTS, self.warehouse, where=where)
+        given = {
+            "cohort": options.cohort,
+            "genotypes": options.genotypes,
+            "info": options.info,
+            "format": options.format,
+            "samples": self.orders.get(group[0].cohort) if self._reorders(group[0]) else None,
+            "regions": options.regions,
+            "on_malformed": options.on_malformed,
+            "per_file_cohort": options.per_file_cohort,
+            "contigs": options.contigs,
+            "split_info": options.split_info,
+        }
+        own = {source.id: source.cohort for source in group} if options.per_file_cohort else {}
+        return loading.Request(group, given, own)
 
     def _samples(self, group: list[Source]) -> None:
         """Write the sample order of cohorts that are new, or whose only file has changed."""
@@ -313,8 +259,8 @@ class _Ingestion:
         ]
         if rows:
             names = ", ".join(checks.quoted(cohort) for cohort in changed)
-            frame = store.from_rows(self.spark, rows, tables.SAMPLES)
-            store.replace(frame, tables.SAMPLES, self.warehouse, where=f"cohort IN ({names})")
+            where = f"cohort IN ({names})"
+            store.put(self.spark, rows, tables.SAMPLES, self.warehouse, where)
 
     # --- afterwards ---------------------------------------------------------------------
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from geneai_spark.report import figures
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GENOME_WIDE = 5e-8
 SMALLEST = 1e-300  # a p-value of 0 is drawn here
-_COLOURS = ("#27496d", "#7fa6cc")  # dark and light blue, telling neighbours apart
-_CAUSAL = "#c8324a"
-_GREY = "0.35"
+_COLOURS = (figures.BLUE, figures.GREY)  # telling neighbours apart
 
 
 class Region(NamedTuple):
@@ -41,14 +41,12 @@ def draw(
     """Draw a Manhattan picture and write it as PNG.
 
     Args:
-        points: tests of one trait with columns contigName, start (0-based), pValue and, for
-            labels, names. Bounded: see ``association.summary.points``. Null p-values are left
-            out.
+        points: see :func:`plot`.
         path: the file to write; its folder is made.
         title: one line; say here that a trait is simulated.
-        causal: (contig, start) of variants known to be causal, ringed in red.
+        causal: see :func:`plot`.
         threshold: p-value of the dashed line.
-        label: how many causal variants, or else of the strongest above the line, get a name.
+        label: see :func:`plot`.
 
     Returns:
         ``path``.
@@ -56,25 +54,59 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no display
     from matplotlib.figure import Figure
 
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with figures.style():
+        figure = Figure(figsize=(11, 5), dpi=figures.DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        plot(axes, points, causal=causal, threshold=threshold, label=label)
+        axes.set_title(title, loc="left", fontsize=12.5, pad=12)
+        figure.savefig(path)
+    return path
+
+
+def plot(
+    axes: Axes,
+    points: pd.DataFrame,
+    *,
+    causal: Sequence[tuple[str, int]] = (),
+    threshold: float = GENOME_WIDE,
+    label: int = 5,
+) -> None:
+    """Draw the tests of one trait along the genome.
+
+    Args:
+        axes: where to draw.
+        points: tests with columns contigName, start (0-based), pValue and, for labels, names.
+            Bounded: see ``association.summary.points``. Null p-values are left out.
+        causal: (contig, start) of variants known to be causal, ringed in red.
+        threshold: p-value of the dashed line.
+        label: how many causal variants, or else of the strongest above the line, get a name; of
+            neighbours the stronger one.
+    """
     data = points.dropna(subset=["pValue"]).copy()
     data["y"] = -np.log10(data["pValue"].clip(lower=SMALLEST))
     data["x"] = 0.0
     line = -np.log10(threshold)
-
-    figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     regions = _regions(data)
     for i, region in enumerate(regions):
         own = (data["contigName"] == region.contig) & data["start"].between(*region[1:3])
         data.loc[own, "x"] = data.loc[own, "start"] - region.shift
         colour = _COLOURS[i % 2] if len({r.contig for r in regions}) > 1 else _COLOURS[0]
         dots = data[own]
-        axes.scatter(dots["x"], dots["y"], s=12, color=colour, linewidths=0, alpha=0.85)
+        axes.scatter(
+            dots["x"],
+            dots["y"],
+            s=12,
+            color=colour,
+            linewidths=0,
+            alpha=0.85,
+            rasterized=figures.dense(data),
+        )
     axes.margins(x=0.02)
     _name_places(axes, regions)
-
-    axes.axhline(line, color=_GREY, linewidth=1, linestyle="--")
+    axes.axhline(line, color=figures.MUTED, linewidth=1, linestyle="--")
     axes.annotate(
         f"p = {threshold:.0e}".replace("e-0", "e-"),
         (1, line),
@@ -83,7 +115,7 @@ def draw(
         textcoords="offset points",
         va="center",
         fontsize=9,
-        color=_GREY,
+        color=figures.MUTED,
         annotation_clip=False,
     )
     places = pd.MultiIndex.from_frame(data[["contigName", "start"]])
@@ -94,35 +126,16 @@ def draw(
             planted["y"],
             s=75,
             facecolors="none",
-            edgecolors=_CAUSAL,
+            edgecolors=figures.RED,
             linewidths=1.8,
             label="causal (planted)",
             zorder=3,
         )
-        axes.legend(loc="upper left", framealpha=1, edgecolor="none", fontsize=9.5)
+        axes.legend(loc="upper left", framealpha=1, fontsize=9.5)
     named = planted if causal else data[data["y"] > line]
-    right = axes.get_xlim()[0] + 0.85 * (axes.get_xlim()[1] - axes.get_xlim()[0])
-    for row in named.nlargest(label, "y").to_dict("records"):
-        axes.annotate(
-            _name(row),
-            (row["x"], row["y"]),
-            xytext=(-9 if row["x"] > right else 9, 0),
-            textcoords="offset points",
-            ha="right" if row["x"] > right else "left",
-            va="center",
-            fontsize=9,
-            color=_CAUSAL if causal else "0.2",
-        )
     axes.set_ylim(0, 1.1 * max(data["y"].max() if len(data) else 0, line))
+    _name_hits(axes, named, label, figures.RED if causal else figures.INK, peaks=not causal)
     axes.set_ylabel("−log₁₀ p", fontsize=11)
-    axes.set_title(title, loc="left", fontsize=12.5, pad=12)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
 
 
 def filename(trait: str) -> str:
@@ -168,10 +181,43 @@ def _name_places(axes: Axes, regions: Sequence[Region]) -> None:
             text.append(f"{t / 1e6:.2f}")
         if i:  # a cut in the axis
             border = (r.first - r.shift + regions[i - 1].last - regions[i - 1].shift) / 2
-            axes.axvline(border, color="0.75", linewidth=1, linestyle=":")
+            axes.axvline(border, color=figures.MUTED, linewidth=1, linestyle=":")
     axes.set_xticks(at, text, fontsize=9)
     cut = " (dotted: an empty stretch left out)" if len(regions) > 1 else ""
     axes.set_xlabel(f"position on contig {regions[0].contig}, million bases{cut}", fontsize=11)
+
+
+def _name_hits(axes: Axes, hits: pd.DataFrame, most: int, colour: str, *, peaks: bool) -> None:
+    """Write the names of the strongest hits beside them, none over another's.
+
+    Args:
+        axes: where to write, its limits set.
+        hits: columns x, y and what ``_name`` needs.
+        most: how many names.
+        colour: of the names.
+        peaks: whether a peak gets one name, or every hit.
+    """
+    (left, right), top = axes.get_xlim(), axes.get_ylim()[1]
+    taken: list[tuple[float, float]] = []
+    for row in hits.sort_values(["y", "x"], ascending=[False, True]).to_dict("records"):
+        place = ((row["x"] - left) / (right - left), row["y"] / top)
+        if len(taken) == most:
+            break
+        apart = [(abs(place[0] - x), abs(place[1] - y)) for x, y in taken]
+        if any((dx < 0.12 and dy < 0.045) or (peaks and dx < 0.012) for dx, dy in apart):
+            continue
+        taken.append(place)
+        late = place[0] > 0.85
+        axes.annotate(
+            _name(row),
+            (row["x"], row["y"]),
+            xytext=(-9 if late else 9, 0),
+            textcoords="offset points",
+            ha="right" if late else "left",
+            va="center",
+            fontsize=9,
+            color=colour,
+        )
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

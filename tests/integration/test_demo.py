@@ -63,6 +63,10 @@ def test_demo__planted_variants_come_first(spark, shown):
     best = tested.orderBy("pValue").limit(4).collect()
     assert {(row.contigName, row.start) for row in best} == planted
     assert matplotlib.image.imread(folder / "manhattan.png").shape[0] > 500
+    html = (folder / "report.html").read_text("utf-8")
+    assert all(f"22:{start + 1:,}" in html for _, start in planted)
+    assert "<dt>variants</dt><dd>1,988</dd>" in html.replace("\n", "")
+    assert "Simulated, not measured: simulated_trait." in html
 
 
 def test_demo__effects_and_p_values_of_20_variants_as_statsmodels(spark, shown, vcf):
@@ -116,7 +120,11 @@ def test_demo__again_changes_nothing(spark, shown, monkeypatch, capsys):
     assert demo.main(["--to", str(folder)]) == 0
     said = capsys.readouterr()
     assert "unchanged, not read again" in said.err
-    assert "geneai tables describe" in said.out and "manhattan.png" in said.out
+    assert (
+        "geneai tables describe" in said.out
+        and "manhattan.png" in said.out
+        and "report.html" in said.out
+    )
     for name, (version, content) in before.items():
         table = tables.TABLES[name]
         assert store.version(spark, table, str(folder / "warehouse")) == version
@@ -128,6 +136,8 @@ def test_demo__again_changes_nothing(spark, shown, monkeypatch, capsys):
 
 def test_demo__fails_where_the_planted_variants_do_not_come_first(spark, shown, monkeypatch):
     folder, _ = shown
+    for stage in ("measure", "report"):  # neither has a say in it
+        monkeypatch.setattr(demo, stage, lambda *_: None)
     real = demo.summary.top_hits
     monkeypatch.setattr(demo.summary, "top_hits", lambda table, n: real(table, n + 1)[1:])
     assert demo.main(["--to", str(folder)]) == 1

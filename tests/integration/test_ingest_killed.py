@@ -1,8 +1,9 @@
 """A driver killed in the middle of ingestion: the job run again reaches the same tables.
 
-The warehouse holds a file already; the run that is killed replaces its rows (it has changed) and
-adds another file. SIGKILL goes to the whole process group, Spark's JVM included, at a moment that
-the files of the warehouse show.
+The warehouse holds two small files already, whose rows share a Parquet file. The run that is killed
+adds another (tasks write its rows, the driver commits), or replaces the rows of one of the first,
+which has changed, beside that (Spark writes the rows of the other anew). SIGKILL goes to the whole
+process group, Spark's JVM included, at a moment that the files of the warehouse show.
 """
 
 from __future__ import annotations
@@ -89,16 +90,28 @@ def _alive(group: int) -> bool:
 
 @pytest.fixture(scope="module")
 def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the inputs, a warehouse ``before`` and one ``undisturbed``."""
+    """A folder with a warehouse ``before``, and for each kind of run its inputs and what an
+    undisturbed one makes of them.
+    """
     folder = tmp_path_factory.mktemp("killed")
     (folder / "in").mkdir()
     vcf_files.write(folder / "in" / "a.vcf", large(50, 1500, first=10, bad=3))
+    vcf_files.write(folder / "in" / "c.vcf", large(40, 1500, first=100, bad=4))
     ingest_variants(spark, str(folder / "before"), str(folder / "in"))
-    vcf_files.write(folder / "in" / "a.vcf", large(1800, 1500, first=1000, bad=700))
+    assert len(data_files(folder / "before")) == 1
     vcf_files.write(folder / "in" / "b.vcf.bgz", large(1800, 1500, first=9000, bad=1500))
-    shutil.copytree(folder / "before", folder / "undisturbed")
-    ingest_variants(spark, str(folder / "undisturbed"), str(folder / "in"))
+    shutil.copytree(folder / "before", folder / "adds")
+    ingest_variants(spark, str(folder / "adds"), str(folder / "in"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def replacing(spark: SparkSession, place: Path) -> Path:
+    """As `place`, after its first file has changed: runs on `before` replace its rows."""
+    vcf_files.write(place / "in" / "a.vcf", large(900, 1500, first=3000, bad=70))
+    shutil.copytree(place / "before", place / "replaces")
+    ingest_variants(spark, str(place / "replaces"), str(place / "in"))
+    return place
 
 
 def data_files(warehouse: Path) -> set[str]:
@@ -112,50 +125,64 @@ def closed(path: Path) -> bool:
         return size > 8 and file.read() == b"PAR1"
 
 
-@pytest.mark.parametrize("moment", ["before_commit", "during_read", "between_commit_and_ledger"])
-def test_ingest_killed__again_gives_the_same_tables(
-    moment: str, spark: SparkSession, place: Path
-) -> None:
-    warehouse = place / moment
+def kill_and_run_again(spark: SparkSession, place: Path, kind: str, moment: str) -> Path:
+    """Kill a run at its moment, look that nothing of it is to be seen before its commit, run it
+    again and compare with the undisturbed warehouse; give the warehouse.
+    """
+    warehouse = place / f"{kind}-{moment}"
     shutil.copytree(place / "before", warehouse)
-    before = contents(spark, warehouse)
-    old_files = data_files(warehouse)
-    n_files = len(data_files(place / "undisturbed") - old_files)
+    before, old_files = contents(spark, warehouse), data_files(warehouse)
+    n_files = len(data_files(place / kind) - old_files)
     last = store.version(spark, tables.VARIANTS, str(warehouse)) or 0
     commit = warehouse / COMMIT.format(last + 1)
     ledger = warehouse / "ingests/_delta_log"
     old_ledger = sorted(ledger.glob("*.json"))
 
-    def written() -> bool:
-        return bool(data_files(warehouse) - old_files)
+    def fresh() -> set[str]:
+        return data_files(warehouse) - old_files
 
     def complete() -> bool:
         """As many files as an undisturbed run writes, each closed: Parquet ends with PAR1."""
-        names = data_files(warehouse) - old_files
+        names = fresh()
         return len(names) == n_files and all(
             map(closed, (warehouse / "variants" / n for n in names))
         )
 
+    def by_spark() -> bool:
+        return any(name.startswith("part-0000") for name in fresh())
+
     moments = {
-        "during_read": written,
+        "during_read": lambda: bool(fresh()),
         "before_commit": complete,
+        "while_rewriting": by_spark,
         "between_commit_and_ledger": commit.exists,
     }
     kill_when(moments[moment], warehouse, str(place / "in"))
 
     assert commit.exists() == (moment == "between_commit_and_ledger")
-    assert written()
+    assert fresh()
     assert sorted(ledger.glob("*.json")) == old_ledger
     if moment != "between_commit_and_ledger":
         assert contents(spark, warehouse) == before  # half a write is not to be seen
 
-    told = ingest_variants(spark, str(warehouse), str(place / "in"))
-    assert (told["files"], told["records_stored"], told["records_rejected"]) == (2, 3598, 2)
-    expected = contents(spark, place / "undisturbed")
-    assert contents(spark, warehouse) == expected
-    assert expected["variants"].total() == 3598
-    assert len(expected["variants"]) == 3598
+    ingest_variants(spark, str(warehouse), str(place / "in"))
+    assert contents(spark, warehouse) == contents(spark, place / kind)
+    assert ingest_variants(spark, str(warehouse), str(place / "in"))["files_unchanged"] == 3
+    return warehouse
+
+
+@pytest.mark.parametrize("moment", ["during_read", "before_commit", "between_commit_and_ledger"])
+def test_ingest_killed__adding_a_file(spark: SparkSession, place: Path, moment: str) -> None:
+    warehouse = kill_and_run_again(spark, place, "adds", moment)
+    stored = contents(spark, warehouse)["variants"]
+    assert stored.total() == len(stored) == 49 + 39 + 1799
     sources = store.read(spark, tables.REJECTS, str(warehouse)).select("sourceId").collect()
-    uris = (place / "in" / "a.vcf", place / "in" / "b.vcf.bgz")
+    uris = [place / "in" / name for name in ("a.vcf", "b.vcf.bgz", "c.vcf")]
     assert sorted(row[0] for row in sources) == sorted(source_id(str(uri)) for uri in uris)
-    assert ingest_variants(spark, str(warehouse), str(place / "in"))["files_unchanged"] == 2
+
+
+@pytest.mark.parametrize("moment", ["while_rewriting", "between_commit_and_ledger"])
+def test_ingest_killed__replacing_a_file(spark: SparkSession, replacing: Path, moment: str) -> None:
+    warehouse = kill_and_run_again(spark, replacing, "replaces", moment)
+    stored = contents(spark, warehouse)["variants"]
+    assert stored.total() == len(stored) == 899 + 39 + 1799

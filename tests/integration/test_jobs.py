@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from geneai_spark.jobs import check_quality, run_gwas
+from scipy.stats import fisher_exact
 
 from geneai_spark import config, store, tables
 from geneai_spark.errors import ConfigError, InputError, TableError
@@ -39,9 +40,35 @@ def warehouse(spark, tmp_path_factory):
 
 def test_check_quality__flags_and_counts(spark, warehouse):
     told = check_quality.run(spark, check_quality.Config(warehouse=warehouse))
-    assert told == {"rows": 3, "passed": 2, "low_call_rate": 1, "monomorphic": 0, "rare": 0}
+    variants = {"rows": 3, "passed": 2, "low_call_rate": 1, "monomorphic": 0, "rare": 0}
+    people = {"samples_rows": 30, "samples_passed": 20, "samples_low_call_rate": 10}
+    assert told == variants | people
     stored = store.read(spark, tables.VARIANT_QUALITY, warehouse)
     assert stored.where("size(flags) > 0").collect()[0].callRate == pytest.approx(20 / 30)
+    each = store.read(spark, tables.SAMPLE_QUALITY, warehouse).orderBy("sampleIndex").collect()
+    assert [row.sampleId for row in each] == IDS
+    assert [row.callRate for row in each] == pytest.approx([2 / 3] * 10 + [1] * 20)
+
+
+def test_check_quality__cases_and_sex_from_traits(spark, warehouse):
+    rows = [
+        ("default", sample, name, value, None, "g")
+        for i, sample in enumerate(IDS)
+        for name, value in (("status", float(i < 12)), ("sex", 1.0))
+    ]
+    before = store.version(spark, tables.TRAITS, warehouse)
+    store.append(spark.createDataFrame(rows, tables.TRAITS.schema), tables.TRAITS, warehouse)
+    config_ = check_quality.Config(
+        warehouse=warehouse, case_control="status", min_missingness_p_value=0.01, sex="sex",
+        genome_build="GRCh38",
+    )  # fmt: skip
+    told = check_quality.run(spark, config_)
+    store.restore(spark, tables.TRAITS, warehouse, before)
+    assert told["differential_missingness"] == 1
+    assert told["samples_sex_mismatch"] == 30  # there is no X to tell
+    stored = store.read(spark, tables.VARIANT_QUALITY, warehouse).where("callRate < 1").collect()[0]
+    assert (stored.missingCases, stored.missingControls) == (10, 0)
+    assert stored.missingnessPValue == pytest.approx(fisher_exact([[10, 2], [0, 18]]).pvalue)
 
 
 def test_run_gwas__replaces_its_own_traits_only(spark, warehouse, tmp_path):
@@ -120,3 +147,7 @@ def test_config__gwas_options_are_checked_before_spark():
 def test_config__thresholds_have_a_range():
     with pytest.raises(ConfigError, match="min_call_rate must lie between"):
         config.load(check_quality.Config, None, ["min_call_rate=95"])
+    with pytest.raises(ConfigError, match="needs case_control"):
+        config.load(check_quality.Config, None, ["min_missingness_p_value=0.1"])
+    with pytest.raises(ConfigError, match="unknown genome build"):
+        config.load(check_quality.Config, None, ["genome_build=GRCh99"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from geneai_spark import tables
-from geneai_spark.cohorts import sample_ids
+from geneai_spark.cohorts import builds, sample_ids
 from geneai_spark.errors import TableError
 
 
@@ -15,3 +15,10 @@ def test_sample_ids__in_order_of_the_packed_vectors(spark):
     assert sample_ids(samples) == {"a": ["q", "p"], "b": ["x"]}
     with pytest.raises(TableError, match="cohort 'b': position 1"):
         sample_ids(samples.union(samples.where("cohort = 'b'")))
+
+
+def test_builds__of_cohorts_whose_files_agree(spark):
+    rows = [("a", "GRCh37"), ("a", "hg19"), ("a", None), ("b", "GRCh37"), ("b", "GRCh38")]
+    rows += [("c", None), ("d", "hg38"), (None, "hg38")]
+    ingests = spark.createDataFrame(rows, "cohort string, genomeBuild string")
+    assert builds(ingests) == {"a": "GRCh37", "d": "hg38"}

@@ -108,3 +108,34 @@ def test_arrow__same_answers_through_pyarrow(
     assert fs.stat("s3://bucket/a.vcf").size == 10
     with pytest.raises(StorageError, match="no such file"):
         fs.stat("s3://bucket/z.vcf")
+
+
+def test_write__whole_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "r.html"
+    assert fs.write(str(path), b"one") == 3
+    assert fs.write(f"file:{path}", b"second") == 6
+    assert path.read_bytes() == b"second"
+    assert [p.name for p in path.parent.iterdir()] == ["r.html"]
+    with pytest.raises(StorageError, match="is a folder"):
+        fs.write(str(tmp_path), b"")
+
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fs.os, "replace", broken)
+    with pytest.raises(StorageError, match="No space left"):
+        fs.write(str(path), b"third")
+    assert path.read_bytes() == b"second"
+    assert [p.name for p in path.parent.iterdir()] == ["r.html"]
+
+
+def test_write__through_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyarrow import fs as arrow
+
+    (tmp_path / "bucket").mkdir()
+    sub = arrow.SubTreeFileSystem(str(tmp_path), arrow.LocalFileSystem())
+    monkeypatch.setattr(fs, "_arrow", lambda where: sub)
+    assert fs.write("s3a://bucket/r.html", b"0123") == 4
+    assert fs.open_input("s3://bucket/r.html").read_at(9, 0) == b"0123"
+    with pytest.raises(StorageError, match=r"s3://none/r\.html"):
+        fs.write("s3://none/r.html", b"")

@@ -178,3 +178,12 @@ def test_par_lies_within_its_chromosome_and_is_equally_long_on_both() -> None:
         if build.assembly != "T2T-CHM13":  # its X and Y come from two people
             sizes = [p.end - p.start for p in build.par]
             assert sizes[:2] == sizes[2:]
+
+
+@pytest.mark.parametrize(
+    ("contig", "role"),
+    [("1", "autosome"), ("chr22", "autosome"), ("NC_000023.10", "X"), ("chrY", "Y"), ("chrM", "MT"),
+     ("23", None), ("GL000207.1", None)],
+)  # fmt: skip
+def test_role__by_any_name(contig, role):
+    assert genome.role(contig) == role

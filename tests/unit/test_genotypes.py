@@ -278,3 +278,54 @@ def test_gt_strings__as_bcftools_prints_a_real_file():
         ["bcftools", "query", "-f", "[%GT\t]\n", path], check=True, capture_output=True, text=True
     )
     assert ours == [line.rstrip("\t").split("\t") for line in printed.stdout.splitlines()]
+
+
+def test_tally__as_counted_one_by_one():
+    rng = np.random.default_rng(8)
+    n_alleles = rng.integers(1, 5, 60)
+    plain = [(0, 0), (0, 1), (1, 0), (1, 1), (-1, -1), (-1, -2)]
+    decoded = np.empty((60, 50, 2), np.int8)
+    for r, n in enumerate(n_alleles):
+        if r % 3 == 0 and n > 1:
+            decoded[r] = [plain[k] for k in rng.integers(0, 6, 50)]
+        else:
+            decoded[r, :, 0] = rng.integers(-1, n, 50)
+            decoded[r, :, 1] = rng.integers(-2, n, 50)
+    found = genotypes.tally(decoded, n_alleles)
+    wide = np.pad(decoded, ((0, 0), (0, 0), (0, 1)), constant_values=-2)
+    for other in (
+        genotypes.tally(wide, n_alleles),
+        genotypes.tally(decoded.astype(np.int16), n_alleles),
+    ):
+        assert not other.usual.any()
+        for name in found._fields[:-1]:
+            assert (getattr(found, name) == getattr(other, name)).all(), name
+    assert found.usual.any() and not found.usual.all()
+    assert (found.classes == genotypes.genotype_counts(decoded)).all()
+    for r, n in enumerate(n_alleles):
+        own = slice(found.offsets[r], found.offsets[r + 1])
+        calls = [tuple(a for a in call if a != -2) for call in decoded[r].tolist()]
+        complete = [call for call in calls if -1 not in call]
+        pairs = [call for call in complete if len(call) == 2]
+        assert found.diploids[r] == len(pairs)
+        for name, kind in (("called", calls), ("complete", complete), ("diploid", pairs)):
+            counts = [sum(call.count(a) for call in kind) for a in range(n)]
+            assert getattr(found, name)[own].tolist() == counts, name
+        assert found.homozygous[own].tolist() == [pairs.count((a, a)) for a in range(n)]
+
+
+def test_tally__raises_on_an_allele_that_is_not_there():
+    with pytest.raises(TableError, match="record 1 of the batch names an allele"):
+        genotypes.tally(np.array([[[0, 1]], [[0, 2]]], np.int8), np.array([2, 2]))
+
+
+def test_code_counts__of_more_samples_than_a_counter_holds():
+    codes = np.full((1, 200_001), 0x0101, np.uint16)
+    codes[0, 7] = 0xFEFF
+    assert genotypes.kernels.code_counts(codes).tolist() == [[0, 0, 200_000, 1]]
+
+
+def test_missing_by_group__half_calls_are_missing():
+    decoded = np.array([[[0, 1], [-1, -1], [0, -1], [-1, -2], [1, -2]]], np.int8)
+    groups = np.array([1, 1, 2, 2, 2], np.int8)
+    assert genotypes.kernels.missing_by_group(decoded, groups).tolist() == [[1, 2]]

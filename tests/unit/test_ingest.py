@@ -10,14 +10,23 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from geneai_spark import filesystems, store, tables
+from geneai_spark import commits, filesystems, store, tables
 from geneai_spark.errors import InputError, ReconciliationError
 from geneai_spark.filesystems import source_id
 from geneai_spark.formats import vcf
-from geneai_spark.ingest import checks, ingest_variants, ledger, options, variants
+from geneai_spark.ingest import checks, ingest_variants, ledger, loading, options, variants
+from geneai_spark.table import Table
 from tests.vcf_files import text, write
 
 WATCHED = (tables.VARIANTS, tables.SAMPLES, tables.REJECTS, tables.INGESTS)
+
+
+@pytest.fixture(params=["tasks write", "Spark writes"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Tasks write the files, or Spark does, as where Python cannot write to the storage."""
+    if request.param == "Spark writes":
+        monkeypatch.setattr(store, "can_adopt", lambda *_: False)
+    return str(request.param)
 
 
 def versions(spark: SparkSession, warehouse: str) -> dict[str, int | None]:
@@ -41,7 +50,7 @@ def touch(path: str) -> None:
 
 
 def test_ingest__twice_changes_nothing_and_a_changed_file_replaces_its_rows(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, tmp_path: Path, either_way: str
 ) -> None:
     home = str(tmp_path / "wh")
     a = write(tmp_path / "a.vcf", text(records=3, bad=[1]))
@@ -90,7 +99,7 @@ def test_ingest__twice_changes_nothing_and_a_changed_file_replaces_its_rows(
 
 
 def test_ingest__a_bad_file_is_named_and_the_others_are_stored(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, tmp_path: Path, either_way: str
 ) -> None:
     home = str(tmp_path / "wh")
     good = write(tmp_path / "a.vcf", text(records=2))
@@ -142,7 +151,9 @@ def test_ingest__samples_in_another_order_are_put_in_the_cohorts(
     assert samples(spark, home, "default") == ["A", "B"]
 
 
-def test_ingest__each_file_its_own_cohort(spark: SparkSession, tmp_path: Path) -> None:
+def test_ingest__each_file_its_own_cohort(
+    spark: SparkSession, tmp_path: Path, either_way: str
+) -> None:
     home = str(tmp_path / "wh")
     (tmp_path / "x").mkdir()
     write(tmp_path / "a.vcf", text(samples=["A"], records=1))
@@ -169,7 +180,7 @@ def test_ingest__an_only_file_may_change_its_samples(spark: SparkSession, tmp_pa
 
 
 def test_ingest__rows_that_vanish_are_an_error_and_the_earlier_rows_come_back(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, either_way: str
 ) -> None:
     home = str(tmp_path / "wh")
     a = write(tmp_path / "a.vcf", text(records=3))
@@ -178,38 +189,94 @@ def test_ingest__rows_that_vanish_are_an_error_and_the_earlier_rows_come_back(
     write(tmp_path / "a.vcf", text(records=4, first=700))
     real, written = store.write, list[str]()
 
-    def lossy(df: Any, table: tables.Table, *rest: Any, **named: Any) -> store.Commit:
+    def lossy(df: Any, table: Table, *rest: Any, **named: Any) -> store.Commit:
         loses = not written  # the first write; the later one puts the rows back
         written.append(table.name)
         return real(df.where("start != 700") if loses else df, table, *rest, **named)
 
-    monkeypatch.setattr(store, "write", lossy)
-    with pytest.raises(InputError, match="4 lines and 4 rows read, of them 0 rejected, but 3"):
-        ingest_variants(spark, home, [a, b])
+    told = {
+        "tasks write": "4 rows to store, but 3 were; the earlier rows are back",
+        "Spark writes": "4 lines and 4 rows read, of them 0 rejected, but 3",
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write", lossy)
+        with pytest.raises(InputError, match=told[either_way]):
+            ingest_variants(spark, home, [a, b])
     assert places(spark, home, a) == [99, 100, 101]  # as before
     assert places(spark, home, b) == [499, 500]
     entry = ledger.load(spark, home)[source_id(a)]
     assert (entry.status, entry.recordsStored) == ("failed", 3)
-    monkeypatch.undo()
     ingest_variants(spark, home, [a, b])
     assert places(spark, home, a) == [699, 700, 701, 702]
 
 
-def test_ingest__a_file_that_changes_while_it_is_read_is_not_kept(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def lose_a_row(done: list[Any]) -> list[Any]:
+    done[0].stored.subtract({source: 1 for source in done[0].stored})
+    return done
+
+
+def lose_a_file(done: list[Any]) -> list[Any]:
+    return [done[0]._replace(files={})]
+
+
+@pytest.mark.parametrize(
+    ("lose", "match"),
+    [
+        (lose_a_row, "3 lines read, but 2 to store and 0 rejected"),
+        (lose_a_file, "3 rows made for variants, but its files hold 0"),
+    ],
+)
+def test_ingest__what_tasks_lose_is_an_error_and_nothing_is_committed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Any, match: str
 ) -> None:
     home = str(tmp_path / "wh")
     a = write(tmp_path / "a.vcf", text(records=3))
-    real = vcf.read
+    real = loading._run
+    monkeypatch.setattr(loading, "_run", lambda *given: lose(real(*given)))
+    with pytest.raises(InputError, match=match):
+        ingest_variants(spark, home, a)
+    assert store.version(spark, tables.VARIANTS, home) == 0  # made, and nothing added
+    assert ledger.load(spark, home)[source_id(a)].status == "failed"
+
+
+def test_ingest__a_file_that_changes_while_it_is_read_is_not_kept(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, either_way: str
+) -> None:
+    home = str(tmp_path / "wh")
+    a = write(tmp_path / "a.vcf", text(records=3))
+    real = vcf.plan
 
     def slow(*given: Any, **named: Any) -> Any:
         touch(a)
         return real(*given, **named)
 
-    monkeypatch.setattr(vcf, "read", slow)
+    monkeypatch.setattr(vcf, "plan", slow)
     with pytest.raises(InputError, match="changed while it was read; nothing of it was kept"):
         ingest_variants(spark, home, a)
     assert store.read(spark, tables.VARIANTS, home).count() == 0
+    if either_way == "tasks write":  # what was staged is gone
+        assert not list((tmp_path / "wh" / "variants").glob("*.parquet"))
+
+
+def test_ingest__two_runs_at_once_do_not_store_a_file_twice(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = str(tmp_path / "wh")
+    a = write(tmp_path / "a.vcf", text(records=3))
+    b = write(tmp_path / "b.vcf", text(records=2, first=500))
+    real = commits.Transaction
+
+    def overtaken(*given: Any) -> commits.Transaction:
+        monkeypatch.setattr(commits, "Transaction", real)
+        begun = real(*given)
+        ingest_variants(spark, home, [a, b])  # another run, between our looking and our commit
+        return begun
+
+    monkeypatch.setattr(commits, "Transaction", overtaken)
+    with pytest.raises(InputError, match="another run changed the table at the same time"):
+        ingest_variants(spark, home, b)
+    assert places(spark, home, b) == [499, 500]
+    assert store.read(spark, tables.VARIANTS, home).count() == 5
 
 
 def test_ingest__only_header_and_regions(spark: SparkSession, tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def test_draw__causal_variants_ringed_and_named(drawn, tmp_path):
     assert {"rs10", "1:31"} <= set(drawn["text"]) and "1:21" not in drawn["text"]
 
 
+def test_draw__a_peak_gets_one_name(drawn, tmp_path):
+    frame = scan([("1", s) for s in range(1000)])
+    frame.loc[[100, 101, 102, 700], "pValue"] = [1e-20, 1e-30, 1e-10, 1e-9]
+    manhattan.draw(frame, tmp_path / "m.png", title="t")
+    assert drawn["text"][1:] == ["1:102", "1:701"]  # after the line's
+
+
 def test_draw__null_and_zero_p_values(drawn, tmp_path):
     frame = scan([("1", 1), ("1", 2), ("1", 3)], p=[None, 0.0, 0.1])
     manhattan.draw(frame, tmp_path / "m.png", title="t")

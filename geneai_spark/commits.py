@@ -1,0 +1,244 @@
+"""Staged files into a Delta table in one commit, through the table's own log in the JVM.
+
+The log is Delta's, with its protocol, its LogStore and its check for conflicts; only the writing
+of Parquet is done elsewhere (`staging`). Where the platform hides the class (Databricks), or the
+table has a feature that lays demands on each file, :func:`open_log` and :func:`takes_files` say so
+and the caller writes through a DataFrame.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from py4j.protocol import Py4JError
+from pyspark.sql import SparkSession
+from pyspark.sql.types import StructField, StructType
+
+from geneai_spark import filesystems
+from geneai_spark.errors import StorageError, TableError
+from geneai_spark.staging import StagedFile
+
+#: Features of a table under which a file needs no more than its rows.
+PLAIN_FEATURES = frozenset(
+    ["appendOnly", "invariants", "clustering", "domainMetadata", "timestampNtz", "checkConstraints",
+     "v2Checkpoint", "vacuumProtocolCheck", "inCommitTimestamp", "deletionVectors"]
+)  # fmt: skip
+#: Settings of a table under which a file needs more than its rows.
+DEMANDING = ("delta.columnMapping.mode", "delta.enableRowTracking", "delta.constraints.")
+
+
+def open_log(spark: SparkSession, uri: str) -> Any | None:
+    """The log of the table at ``uri``, which need not exist; None where the platform hides it."""
+    jvm = getattr(spark, "_jvm", None)  # Spark Connect has none
+    if jvm is None:
+        return None
+    try:
+        return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, uri)
+    except (TypeError, Py4JError):
+        return None
+
+
+def latest(spark: SparkSession, log: Any) -> int:
+    """The table's version as storage has it now, -1 where there is no table; no Spark job."""
+    return int(_snapshot(spark, log).version())
+
+
+def takes_files(spark: SparkSession, log: Any, *, reading: bool = False) -> bool:
+    """Whether the table can be given files as `staging` writes them, or, for reading, whether its
+    files hold its rows and nothing else.
+    """
+    snapshot = _snapshot(spark, log)
+    settings = json.loads(snapshot.metadata().json())["metaData"]["configuration"]
+    if any(key.startswith(DEMANDING) and value != "none" for key, value in settings.items()):
+        return False
+    features = json.loads(snapshot.protocol().json())["protocol"].get("writerFeatures", [])
+    return set(features) <= PLAIN_FEATURES - ({"deletionVectors"} if reading else set())
+
+
+class Transaction:
+    """A commit begun: what others commit from here on must not contradict it.
+
+    Args:
+        applications: names of what is to be added (a file taken in, say). Of two transactions at
+            the same time that share a name, the later to commit fails.
+
+    Attributes:
+        version: the table's version that it saw.
+        schema: its columns then.
+    """
+
+    def __init__(self, spark: SparkSession, log: Any, applications: Sequence[str] = ()) -> None:
+        self._spark, self._applications = spark, applications
+        self._transaction = log.startTransaction()
+        for name in applications:  # as txnVersion() does, which reads the whole log besides
+            self._transaction.readTxn().addOne(name)
+        self.version = int(self._transaction.readVersion())
+        self.schema = _schema(self._transaction.metadata())
+
+    def whole_files(self, rows: Mapping[str, int]) -> list[Any] | None:
+        """The table's files with these numbers of rows, by name, for :meth:`commit` to remove.
+
+        None where one of them has other rows beside these, or does not tell how many it has.
+        """
+        jvm = self._spark._jvm
+        assert jvm is not None
+        found = []
+        none = _scala(self._spark, jvm.java.util.ArrayList()).toSeq()
+        self._transaction.readWholeTable()  # what others add meanwhile contradicts it
+        for file in _java(self._spark, self._transaction.filterFiles(none, True)):
+            name = unquote(str(file.path())).rpartition("/")[2]
+            if name in rows:
+                held = file.numLogicalRecords()
+                if not held.isDefined() or int(held.get()) != rows[name]:
+                    return None
+                found.append(file)
+        return found if len(found) == len(rows) else None
+
+    def commit(
+        self,
+        files: Sequence[StagedFile],
+        columns: Sequence[StructField] = (),
+        gone: Sequence[Any] = (),
+    ) -> int:
+        """Commit staged files; the table's new version.
+
+        Args:
+            columns: what the files have and the table has not had so far.
+            gone: files of the table to remove.
+
+        Raises:
+            TableError: another run has committed one of the applications, or another schema,
+                meanwhile; nothing was changed.
+        """
+        jvm = self._spark._jvm
+        assert jvm is not None
+        from_json = jvm.org.apache.spark.sql.delta.actions.Action.fromJson
+        actions = jvm.java.util.ArrayList()
+        for action in _actions(files, self._applications):
+            actions.add(from_json(json.dumps(action)))
+        for file in gone:
+            actions.add(file.remove())
+        if columns:
+            widened = _widened(self._transaction.metadata(), columns)
+            self._transaction.updateMetadata(from_json(widened), False)
+        _count(self._spark, self._transaction, files)
+        scala = _scala(self._spark, actions).toSeq()
+        try:
+            return int(self._transaction.commit(scala, _write(self._spark, gone)))
+        except Exception as error:
+            kind = type(error).__name__  # Delta's are not imported: `store` alone knows Delta
+            if not kind.startswith("Concurrent") and not kind.endswith("ChangedException"):
+                raise
+            raise TableError(
+                f"another run changed the table at the same time ({kind}); nothing of this one "
+                "was stored: run it again"
+            ) from error
+
+
+def _actions(files: Sequence[StagedFile], applications: Sequence[str]) -> list[dict[str, Any]]:
+    now = int(time.time() * 1000)
+    added = [
+        {
+            "path": file.name,
+            "partitionValues": {},
+            "size": file.size,
+            "modificationTime": now,
+            "dataChange": True,
+            "stats": file.statistics,
+        }
+        for file in files
+    ]
+    noted = [{"appId": name, "version": now, "lastUpdated": now} for name in applications]
+    return [*({"add": one} for one in added), *({"txn": one} for one in noted)]
+
+
+def find(
+    spark: SparkSession, uri: str, folder: str, mark: str, after: int
+) -> dict[str, Any] | None:
+    """The commit later than version ``after`` whose user metadata is ``mark``, without a Spark
+    job: its ``version`` and ``operationMetrics``. None where it is not found in this way.
+    """
+    log = open_log(spark, uri)
+    if log is None or not filesystems.is_known(folder):
+        return None
+    for version in range(latest(spark, log), after, -1):
+        try:
+            file = filesystems.open_input(f"{folder}/_delta_log/{version:020}.json")
+        except StorageError:
+            return None
+        try:
+            lines = file.read_at(file.size(), 0).splitlines()
+        finally:
+            file.close()
+        for line in lines:
+            if line.startswith(b'{"commitInfo"'):
+                info: dict[str, Any] = json.loads(line)["commitInfo"]
+                if info.get("userMetadata") == mark:
+                    return {"operationMetrics": {}, **info, "version": version}
+    return None
+
+
+def _snapshot(spark: SparkSession, log: Any) -> Any:
+    none = _none(spark)
+    return log.update(False, none, none)
+
+
+def _widened(metadata: Any, columns: Sequence[StructField]) -> str:
+    """The table's metadata with further columns, as an action of the log."""
+    action, schema = json.loads(metadata.json()), _schema(metadata)
+    new = [StructField(f.name, f.dataType, True, f.metadata) for f in columns]
+    action["metaData"]["schemaString"] = StructType([*schema.fields, *new]).json()
+    return json.dumps(action)
+
+
+def _schema(metadata: Any) -> StructType:
+    action = json.loads(metadata.json())
+    return StructType.fromJson(json.loads(action["metaData"]["schemaString"]))
+
+
+def _write(spark: SparkSession, gone: Sequence[Any]) -> Any:
+    """Delta's name for what is done, as the history shows it: WRITE, and its mode."""
+    jvm, none = spark._jvm, _none(spark)
+    assert jvm is not None
+    kind = getattr(jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")
+    modes = jvm.org.apache.spark.sql.SaveMode
+    return kind(modes.Overwrite if gone else modes.Append, *[none] * 8)
+
+
+def _count(spark: SparkSession, transaction: Any, files: Sequence[StagedFile]) -> None:
+    """Figures for the table's history."""
+    jvm = spark._jvm
+    assert jvm is not None
+    context = spark._jsparkSession.sparkContext()
+    figures = jvm.java.util.HashMap()
+    for name, value in (
+        ("numFiles", len(files)),
+        ("numOutputRows", sum(file.rows for file in files)),
+        ("numOutputBytes", sum(file.size for file in files)),
+    ):
+        metric = jvm.org.apache.spark.sql.execution.metric.SQLMetrics.createMetric(context, name)
+        metric.set(value)
+        figures.put(name, metric)
+    metrics = getattr(jvm.scala.collection.immutable.Map, "from")(_scala(spark, figures))
+    transaction.registerSQLMetrics(spark._jsparkSession, metrics)
+
+
+def _none(spark: SparkSession) -> Any:
+    assert spark._jvm is not None
+    return spark._jvm.scala.Option.apply(None)
+
+
+def _java(spark: SparkSession, values: Any) -> Any:
+    """A Scala collection as Java's."""
+    assert spark._jvm is not None
+    return spark._jvm.scala.jdk.javaapi.CollectionConverters.asJava(values)
+
+
+def _scala(spark: SparkSession, values: Any) -> Any:
+    """A Java collection as Scala's."""
+    assert spark._jvm is not None
+    return spark._jvm.scala.jdk.javaapi.CollectionConverters.asScala(values)

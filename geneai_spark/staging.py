@@ -1,0 +1,155 @@
+"""Arrow batches to Parquet files in a table's folder, written by the task that made them.
+
+A staged file belongs to no table until `commits` names it in the table's log, so that a task that
+fails or runs twice does no harm: what it left is never read, and VACUUM removes it. No Spark here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from geneai_spark import filesystems
+from geneai_spark.errors import StorageError
+
+ROW_GROUP_BYTES = 32 << 20
+#: Level 3 costs two fifths more time and saves two hundredths of the bytes of packed genotypes.
+ZSTD_LEVEL = 1
+_LONGEST_TEXT = 1024  # longer ones are not worth their place among the file statistics
+
+
+class StagedFile(NamedTuple):
+    """A Parquet file that lies in a table's folder and is in no version of it yet.
+
+    Attributes:
+        name: the file's name in the folder.
+        size: bytes.
+        rows: as its footer tells, read back from storage.
+        statistics: numRecords, and minValues, maxValues, nullCount of the columns asked for: JSON.
+    """
+
+    name: str
+    size: int
+    rows: int
+    statistics: str
+
+
+class FileWriter:
+    """Writes batches of one schema to one new file of a table's folder.
+
+    Args:
+        folder: URI of the table's folder.
+        statistics: columns whose least and greatest values the table's log is to hold.
+    """
+
+    def __init__(self, folder: str, statistics: Sequence[str]) -> None:
+        self._folder, self._names = folder, statistics
+        self._name = f"part-{uuid.uuid4()}.zstd.parquet"
+        self._waiting: list[pa.RecordBatch] = []
+        self._bytes = self._rows = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._least: dict[str, Any] = {}
+        self._greatest: dict[str, Any] = {}
+        self._nulls = dict.fromkeys(statistics, 0)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Write a batch, sooner or later."""
+        self._rows += batch.num_rows
+        for name in self._names:
+            column = batch.column(name)
+            self._nulls[name] += column.null_count
+            if column.null_count < len(column):
+                found = pc.min_max(column).as_py()
+                self._least[name] = min(self._least.get(name, found["min"]), found["min"])
+                self._greatest[name] = max(self._greatest.get(name, found["max"]), found["max"])
+        self._waiting.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> StagedFile | None:
+        """Finish the file and look at it once more; None where no row was added.
+
+        Raises:
+            StorageError: it cannot be written, or what is stored is not what was written.
+        """
+        self._flush()
+        if self._writer is None:
+            return None
+        self._writer.close()
+        uri = f"{self._folder}/{self._name}"
+        size, rows = filesystems.stat(uri).size, _footer_rows(uri)
+        if rows != self._rows:
+            raise StorageError(f"{uri}: {self._rows} rows written, {rows} stored")
+        told = {
+            "numRecords": rows,
+            "minValues": {k: _plain(v) for k, v in self._least.items() if _short(v)},
+            "maxValues": {k: _plain(v) for k, v in self._greatest.items() if _short(v)},
+            "nullCount": self._nulls,
+        }
+        return StagedFile(self._name, size, rows, json.dumps(told))
+
+    def abandon(self) -> None:
+        """Leave an unfinished file; what is there of it is removed."""
+        if self._writer is not None:
+            self._writer.close()
+            filesystems.remove(f"{self._folder}/{self._name}")
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        table = pa.Table.from_batches(self._waiting)
+        if self._writer is None:
+            sink = filesystems.open_output(f"{self._folder}/{self._name}")
+            # Packed genotypes gain nothing from a dictionary or least and greatest values, and
+            # comparing and hashing values of kilobytes costs a sixth of a write.
+            plain = [f.name for f in table.schema if not pa.types.is_binary(f.type)]
+            self._writer = pq.ParquetWriter(
+                sink,
+                table.schema,
+                compression="zstd",
+                compression_level=ZSTD_LEVEL,
+                use_dictionary=[_leaf(f) for f in table.schema if f.name in plain],
+                write_statistics=[_leaf(f) for f in table.schema if f.name in plain],
+            )
+            self._sink = sink
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._waiting, self._bytes = [], 0
+
+
+def stage(table: pa.Table, folder: str, statistics: Sequence[str]) -> StagedFile | None:
+    """Write a whole table as one file."""
+    writer = FileWriter(folder, statistics)
+    for batch in table.to_batches():
+        writer.add(batch)
+    return writer.close()
+
+
+def _leaf(field: pa.Field) -> str:
+    """The Parquet column that a field becomes; a list has one of its own below it."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+
+
+def _footer_rows(uri: str) -> int:
+    file = filesystems.open_arrow(uri)
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    finally:
+        file.close()
+
+
+def _short(value: Any) -> bool:
+    return not isinstance(value, str) or len(value) <= _LONGEST_TEXT
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):  # as Delta writes them: milliseconds, UTC
+        return value.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    return value

@@ -1,0 +1,239 @@
+"""Staged files: what Spark, Delta and pyarrow read of them is what was added."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import BinaryType, LongType, StructField, StructType
+
+from geneai_spark import commits, filesystems, staging, store, tables
+from geneai_spark.errors import StorageError, TableError
+from geneai_spark.staging import FileWriter
+from geneai_spark.table import Table, columns
+
+TABLE = Table(
+    "things",
+    "a thing",
+    ("name",),
+    columns(
+        ("name", tables.TEXT, "name"),
+        ("size", tables.LONG, "size"),
+        ("tags", tables.TEXTS, "tags"),
+        ("made", tables.TIME, "when"),
+    ),
+    cluster_by=("name",),
+    statistics=("name", "size"),
+    open_columns=("call_*",),
+)
+NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
+ROWS = [
+    {"name": "b", "size": 3, "tags": ["x", None], "made": NOON},
+    {"name": None, "size": -1, "tags": [], "made": None},
+    {"name": "é", "size": None, "tags": None, "made": NOON},
+]
+
+
+def put(spark: SparkSession, home: str, *names: str, **options: Any) -> store.Commit:
+    rows: list[dict[str, Any]] = [
+        {"name": n, "size": i, "tags": [], "made": None} for i, n in enumerate(names)
+    ]
+    return store.put(spark, rows, TABLE, home, **options)
+
+
+def names(spark: SparkSession, home: str) -> list[str]:
+    return sorted(row["name"] for row in store.read(spark, TABLE, home).collect())
+
+
+def test_file_writer__rows_footer_and_statistics(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(ROWS, to_arrow_schema(TABLE.schema))
+    staged = staging.stage(table, str(tmp_path), ["name", "size"])
+    assert staged is not None
+    path = tmp_path / staged.name
+    assert pq.read_table(path).to_pylist() == table.to_pylist()
+    assert (staged.size, staged.rows) == (path.stat().st_size, 3)
+    assert json.loads(staged.statistics) == {
+        "numRecords": 3,
+        "minValues": {"name": "b", "size": -1},
+        "maxValues": {"name": "é", "size": 3},
+        "nullCount": {"name": 1, "size": 1},
+    }
+
+
+def test_file_writer__row_groups_are_bounded_and_nothing_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "ROW_GROUP_BYTES", 1000)
+    writer = FileWriter(str(tmp_path / "a"), ["x"])
+    for i in range(10):
+        writer.add(pa.RecordBatch.from_pydict({"x": pa.array(range(50 * i, 50 * i + 50))}))
+    staged = writer.close()
+    assert staged is not None
+    file = pq.ParquetFile(tmp_path / "a" / staged.name)
+    assert 1 < file.num_row_groups < 10
+    assert file.read()["x"].to_pylist() == list(range(500))
+    assert FileWriter(str(tmp_path / "b"), ["x"]).close() is None
+    assert not (tmp_path / "b").exists()
+
+
+def test_file_writer__what_is_cut_short_in_storage_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = FileWriter(str(tmp_path), [])
+    writer.add(pa.RecordBatch.from_pydict({"x": [1, 2]}))
+    monkeypatch.setattr(staging, "_footer_rows", lambda _: 1)
+    with pytest.raises(StorageError, match="2 rows written, 1 stored"):
+        writer.close()
+
+
+def test_file_writer__abandoned_leaves_nothing(tmp_path: Path) -> None:
+    writer = FileWriter(str(tmp_path), [])
+    writer.add(pa.RecordBatch.from_pydict({"x": [1, 2]}))
+    writer._flush()
+    assert list(tmp_path.iterdir())
+    writer.abandon()
+    assert not list(tmp_path.iterdir())
+
+
+def test_put__spark_reads_the_rows_skips_files_and_the_history_tells(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    home = str(tmp_path)
+    commit = store.put(spark, ROWS, TABLE, home)
+    assert (commit.version, commit.rows, commit.files) == (1, 3, 1)
+    rows = store.read(spark, TABLE, home).orderBy("size").collect()
+    assert [row["name"] for row in rows] == ["é", None, "b"]
+    assert [row["tags"] for row in rows] == [None, [], ["x", None]]
+    assert rows[2]["made"].replace(tzinfo=None) in (
+        NOON.replace(tzinfo=None),
+        NOON.astimezone().replace(tzinfo=None),
+    )
+    put(spark, home, "z")
+    (last, *_) = store.history(spark, TABLE, home)
+    assert last["operation"] == "WRITE" and last["metrics"]["numOutputRows"] == "1"
+    few = store.read(spark, TABLE, home).where("name > 'y'")
+    assert len(few.inputFiles()) == 2  # é lies behind z
+    assert len(store.read(spark, TABLE, home).where("size = 3").inputFiles()) == 1
+
+
+def test_put__replaces_what_where_selects(spark: SparkSession, tmp_path: Path) -> None:
+    home = str(tmp_path)
+    put(spark, home, "a", "b", "c")
+    assert put(spark, home, "b", where="name IN ('b')").rows == 1
+    assert names(spark, home) == ["a", "b", "c"]
+    assert put(spark, home, where="name = 'a'").rows == 0  # nothing in its place
+    assert names(spark, home) == ["b", "c"]
+    before = store.version(spark, TABLE, home)
+    put(spark, home, "a", where="name = 'a'")
+    assert names(spark, home) == ["a", "b", "c"]
+    before = store.version(spark, TABLE, home)
+    put(spark, home, where="name = 'nobody'")
+    assert store.version(spark, TABLE, home) == before
+
+
+def test_put__files_whose_rows_all_go_are_removed_and_others_rewritten(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    home = str(tmp_path)
+    put(spark, home, "a", "b")
+    put(spark, home, "c")
+    put(spark, home, "x", "y", "z", where="name IN ('a', 'b') OR name >= 'x'")  # their own file
+    (last, *_) = store.history(spark, TABLE, home)
+    assert (last["operation"], last["metrics"]["numOutputRows"]) == ("WRITE", "3")
+    assert names(spark, home) == ["c", "x", "y", "z"]
+    put(spark, home, "n", where="name IN ('c', 'n', 'y')")  # y shares a file with x and z
+    assert names(spark, home) == ["n", "x", "z"]
+    put(spark, home, where="name >= 'a'")
+    assert names(spark, home) == []
+
+
+def test_adopt__new_columns_widen_the_table_in_the_same_commit(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    home = str(tmp_path)
+    put(spark, home, "a")
+    schema = StructType(
+        [*TABLE.schema.fields, StructField("call_DP", BinaryType(), True, {"vcf.key": "DP"})]
+    )
+    rows = [{"name": "b", "size": 1, "tags": [], "made": None, "call_DP": b"\1"}]
+    table = pa.Table.from_pylist(rows, to_arrow_schema(schema))
+    staged = staging.stage(table, store.folder(home, TABLE), TABLE.statistics)
+    assert staged is not None
+    commit = store.adopt(spark, [staged], schema, TABLE, home)
+    assert commit.version == 2
+    df = store.read(spark, TABLE, home)
+    assert df.schema["call_DP"].metadata["vcf.key"] == "DP"
+    found = {row["name"]: row["call_DP"] for row in df.collect()}
+    assert found == {"a": None, "b": b"\1"}
+    other = StructType([*TABLE.schema.fields, StructField("call_DP", LongType())])
+    with pytest.raises(TableError, match="call_DP: stored as binary"):
+        store.adopt(spark, [staged], other, TABLE, home)
+    with pytest.raises(TableError, match="colour: unknown column"):
+        store.adopt(spark, [], StructType([*schema.fields, StructField("colour", LongType())]),
+                    TABLE, home)  # fmt: skip
+
+
+def test_transaction__two_that_share_an_application_exclude_each_other(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    home = str(tmp_path)
+    put(spark, home, "a")
+    log = commits.open_log(spark, store.path(home, TABLE))
+    mine, yours, other = (
+        commits.Transaction(spark, log, [name]) for name in ("file 1", "file 1", "file 2")
+    )
+    staged = [
+        staging.stage(
+            pa.Table.from_pylist(ROWS[:1], to_arrow_schema(TABLE.schema)),
+            store.folder(home, TABLE),
+            TABLE.statistics,
+        )
+        for _ in range(3)
+    ]
+    files = [file for file in staged if file is not None]
+    assert mine.commit(files[:1]) == 2
+    assert other.commit(files[1:2]) == 3
+    with pytest.raises(TableError, match="another run changed the table at the same time"):
+        yours.commit(files[2:])
+    assert store.read(spark, TABLE, home).count() == 3
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "ALTER TABLE delta.`{}` SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')",
+        "ALTER TABLE delta.`{}` ADD CONSTRAINT positive CHECK (size >= 0)",
+    ],
+)
+def test_put__tables_that_ask_more_of_a_file_are_written_by_spark(
+    spark: SparkSession, tmp_path: Path, sql: str
+) -> None:
+    home = str(tmp_path)
+    put(spark, home, "a")
+    assert store.can_adopt(spark, TABLE, home)
+    spark.sql(sql.format(store.path(home, TABLE)))
+    assert not store.can_adopt(spark, TABLE, home)
+    put(spark, home, "b")
+    assert names(spark, home) == ["a", "b"]
+
+
+def test_can_adopt__not_where_python_cannot_write_or_delta_is_hidden(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not store.can_adopt(spark, TABLE, "dbfs:/study")
+    assert not store.can_adopt(spark, TABLE, "hdfs://127.0.0.1:1/study")  # nobody answers
+    assert not filesystems.is_known("dbfs:/study") and filesystems.is_known("s3a://bucket/x")
+    assert store.can_adopt(spark, TABLE, str(tmp_path))
+    monkeypatch.setattr(commits, "open_log", lambda *_: None)
+    assert not store.can_adopt(spark, TABLE, str(tmp_path))
+    put(spark, str(tmp_path), "a")
+    put(spark, str(tmp_path), "b")
+    assert names(spark, str(tmp_path)) == ["a", "b"]
+    assert store.version(spark, TABLE, str(tmp_path)) == 2

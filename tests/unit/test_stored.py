@@ -1,0 +1,161 @@
+"""Rows that tasks read themselves are the rows that Spark reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from geneai_spark import commits, staging, store, stored, tables
+from geneai_spark.ingest import ingest_variants
+from geneai_spark.stored import Part, StoredRows, read, stored_rows
+from tests.vcf_files import text, write
+
+NAMES = ["contigName", "start", "cohort", "alternateAlleles", "INFO_XX", "call_genotype"]
+
+
+def same(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches
+
+
+def collected(rows: Any) -> list[str]:
+    return sorted(map(str, rows.collect()))
+
+
+@pytest.fixture(scope="module")
+def home(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two cohorts, the second without the first one's samples and with a further INFO key."""
+    folder = tmp_path_factory.mktemp("stored")
+    warehouse = str(folder / "wh")
+    ingest_variants(spark, warehouse, write(folder / "a.vcf", text(records=40)))
+    other = text(["X", "Y", "Z"], records=30, first=500).replace("XX=", "YY=1;XX=")
+    other = other.replace("##INFO", '##INFO=<ID=YY,Number=1,Type=Integer,Description="y">\n##INFO')
+    ingest_variants(spark, warehouse, write(folder / "b.vcf", other), cohort="other")
+    return warehouse
+
+
+def test_stored_rows__as_spark_reads_them(spark: SparkSession, home: str) -> None:
+    rows = stored_rows(spark, tables.VARIANTS, home)
+    assert isinstance(rows, StoredRows)
+    df = store.read(spark, tables.VARIANTS, home)
+    assert rows.columns == df.columns
+    chosen = [*NAMES, "INFO_YY"]
+    schema = df.select(chosen).schema
+    assert collected(rows.select(chosen).mapInArrow(same, schema)) == collected(df.select(chosen))
+    own = stored_rows(spark, tables.VARIANTS, home, cohort="other")
+    assert own is not None
+    found = own.select(["start", "INFO_YY"]).mapInArrow(same, "start long, INFO_YY int")
+    assert collected(found) == collected(df.where("cohort = 'other'").select("start", "INFO_YY"))
+    assert found.count() == 30
+
+
+def test_stored_rows__a_version_once_looked_up_stays(
+    spark: SparkSession, home: str, tmp_path: Path
+) -> None:
+    rows = stored_rows(spark, tables.VARIANTS, home, cohort="other")
+    assert rows is not None
+    seen = rows.select(["start"]).mapInArrow(same, "start long")
+    ingest_variants(
+        spark, home, write(tmp_path / "c.vcf", text(["X", "Y", "Z"], records=2)), cohort="other"
+    )
+    assert seen.count() == 30
+
+
+def test_stored_rows__cut_at_row_groups(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "ROW_GROUP_BYTES", 200)
+    monkeypatch.setattr(stored, "TASK_BYTES", 4000)
+    home = str(tmp_path / "wh")
+    folder = store.prepare(spark, tables.SAMPLES, home)
+    writer = staging.FileWriter(folder, [])
+    for i in range(40):
+        row = {"cohort": "c", "sampleIndex": i, "sampleId": f"s{i}", "sourceId": "f"}
+        writer.add(pa.RecordBatch.from_pylist([row] * 5))
+    file = writer.close()
+    assert file is not None
+    table = pq.read_table(f"{folder}/{file.name}")
+    assert table.num_rows == 200
+    parts = list(stored._parts(spark, [f"{folder}/{file.name}"]))
+    assert len(parts) > 1
+    groups = [g for part in parts for g in part.groups or ()]
+    assert groups == list(range(pq.ParquetFile(f"{folder}/{file.name}").num_row_groups))
+    arrow = pa.schema([("sampleIndex", pa.int64()), ("absent", pa.string())])
+    batches = [b for part in parts for b in read(part, arrow, {"cohort": "c"})]
+    got = pa.Table.from_batches(batches)
+    assert got["sampleIndex"].to_pylist() == [i for i in range(40) for _ in range(5)]
+    assert got["absent"].null_count == 200
+    assert not list(read(Part(f"{folder}/{file.name}", None), arrow, {"cohort": "d"}))
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_computed__a_table_of_what_tasks_made(
+    spark: SparkSession, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    if not direct:
+        monkeypatch.setattr(store, "can_adopt", lambda *_, **__: False)
+    made = tables.SAMPLES.schema
+    warehouse = str(tmp_path)
+
+    def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = [
+                {"cohort": r["cohort"], "sampleIndex": r["start"], "sampleId": "x", "sourceId": "f"}
+                for r in batch.to_pylist()
+            ]
+            yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(made))
+
+    df = store.read(spark, tables.VARIANTS, home).select("cohort", "start")
+    rows: stored.Rows = df
+    if direct:
+        found = stored_rows(spark, tables.VARIANTS, home)
+        assert found is not None
+        rows = found.select(["cohort", "start"])
+    computed = stored.Computed(rows, numbered, made)
+    expected = sorted((row.cohort, row.start) for row in df.collect())
+    for where in (None, "cohort IN ('default', 'other')", None):  # again: in place of the first
+        commit = computed.write(tables.SAMPLES, warehouse, where)
+        assert commit.rows == len(expected)
+        got = store.read(spark, tables.SAMPLES, warehouse, commit.version).collect()
+        assert sorted((row.cohort, row.sampleIndex) for row in got) == expected
+
+
+def test_computed__a_task_that_fails_leaves_nothing(
+    spark: SparkSession, home: str, tmp_path: Path
+) -> None:
+    def broken(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise ValueError("broken")
+        yield from batches
+
+    rows = stored_rows(spark, tables.VARIANTS, home)
+    assert rows is not None
+    computed = stored.Computed(rows, broken, tables.SAMPLES.schema)
+    with pytest.raises(Exception, match="broken"):
+        computed.write(tables.SAMPLES, str(tmp_path))
+    assert store.read(spark, tables.SAMPLES, str(tmp_path)).count() == 0
+    assert not list((tmp_path / "samples").glob("*.parquet"))
+
+
+def test_stored_rows__not_where_rows_are_deleted_in_their_files_or_delta_is_hidden(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = str(tmp_path / "wh")
+    rows = [
+        {"cohort": "c", "sampleIndex": i, "sampleId": f"s{i}", "sourceId": "f"} for i in range(9)
+    ]
+    store.put(spark, rows, tables.SAMPLES, home)
+    assert stored_rows(spark, tables.SAMPLES, home) is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(commits, "open_log", lambda *_: None)
+        assert stored_rows(spark, tables.SAMPLES, home) is None
+    uri = store.path(home, tables.SAMPLES)
+    spark.sql(f"ALTER TABLE delta.`{uri}` SET TBLPROPERTIES (delta.enableDeletionVectors = true)")
+    spark.sql(f"DELETE FROM delta.`{uri}` WHERE sampleIndex = 3")
+    assert stored_rows(spark, tables.SAMPLES, home) is None
+    assert store.read(spark, tables.SAMPLES, home).count() == 8
