@@ -104,9 +104,9 @@ def genomic_control(associations: DataFrame) -> dict[str, float]:
 def qq(associations: DataFrame, trait: str, limit: int = 2000) -> pd.DataFrame:
     """Give the points of a trait's quantile-quantile picture, about ``limit`` at most.
 
-    Every point is exact: tests are counted in narrow bins of -log10 p, and the greatest p-value
-    of a bin has the rank that the counts up to there add up to. Where tests are few, in the tail,
-    a bin holds one, so that none is left out.
+    The strongest half of them are the strongest tests, each. The other tests are counted in narrow
+    bins of -log10 p: the greatest p-value of a bin has the rank that the counts up to there add up
+    to, so every point is exact.
 
     Returns:
         Ordered from the strongest, -log10 each: ``expected``, (rank - 0.5) / n; ``observed``, p;
@@ -114,20 +114,22 @@ def qq(associations: DataFrame, trait: str, limit: int = 2000) -> pd.DataFrame:
         without any association, if tests are independent (the rank-th of n uniform values follows
         Beta(rank, n - rank + 1): Casella and Berger, Statistical Inference, section 5.4).
     """
-    minus_log = -F.log10(F.greatest(F.col("pValue"), F.lit(SMALLEST)))
     own = associations.where((F.col("trait") == trait) & F.col("pValue").isNotNull())
-    body, tail = 6.0, -np.log10(SMALLEST) - 6.0  # half of the bins for the p-values above 1e-6
     half = max(1, limit // 2)
-    fine, coarse = minus_log * (half / body), half + (minus_log - body) * (half / tail)
-    place = F.floor(F.when(minus_log < body, fine).otherwise(coarse))
-    counted = own.groupBy(place.alias("bin")).agg(
-        F.count("*").alias("n"), F.max("pValue").alias("p")
-    )
-    points = counted.toPandas().sort_values("bin", ascending=False)
-    rank, n = points["n"].cumsum().to_numpy(), points["n"].sum()
+    p = own.select("pValue").orderBy("pValue").limit(half).toPandas()["pValue"].to_numpy(np.float64)
+    rank, n = np.arange(1, len(p) + 1), len(p)
+    if n == half:  # there may be more
+        width = max(-np.log10(max(p[-1], SMALLEST)), 1e-3) / half
+        minus_log = -F.log10(F.greatest("pValue", F.lit(SMALLEST)))
+        binned = own.groupBy(F.floor(minus_log / width).alias("bin"))
+        counted = binned.agg(F.count("*").alias("n"), F.max("pValue").alias("p")).toPandas()
+        bins = counted.sort_values("bin", ascending=False)
+        ranks = bins["n"].cumsum().to_numpy()
+        n, more = int(ranks[-1]), ranks > half
+        rank, p = np.append(rank, ranks[more]), np.append(p, bins["p"].to_numpy(np.float64)[more])
     quantiles = {
         "expected": (rank - 0.5) / n,
-        "observed": np.maximum(points["p"].to_numpy(np.float64), SMALLEST),
+        "observed": np.maximum(p, SMALLEST),
         "lower": stats.beta.ppf(0.975, rank, n - rank + 1),
         "upper": stats.beta.ppf(0.025, rank, n - rank + 1),
     }
