@@ -166,20 +166,33 @@ def find(
     if log is None or not filesystems.is_known(folder):
         return None
     for version in range(latest(spark, log), after, -1):
-        try:
-            file = filesystems.open_input(f"{folder}/_delta_log/{version:020}.json")
-        except StorageError:
+        lines = _lines(folder, version)
+        if lines is None:
             return None
-        try:
-            lines = file.read_at(file.size(), 0).splitlines()
-        finally:
-            file.close()
         for line in lines:
             if line.startswith(b'{"commitInfo"'):
                 info: dict[str, Any] = json.loads(line)["commitInfo"]
                 if info.get("userMetadata") == mark:
                     return {"operationMetrics": {}, **info, "version": version}
     return None
+
+
+def begins_empty(folder: str) -> bool:
+    """Whether the table's first commit is known to add no file: a clone's does."""
+    lines = _lines(folder, 0)
+    return lines is not None and not any(line.startswith(b'{"add"') for line in lines)
+
+
+def _lines(folder: str, version: int) -> list[bytes] | None:
+    """The actions of a commit; None where it is not to be found (cleaned up, kept elsewhere)."""
+    try:
+        file = filesystems.open_input(f"{folder}/_delta_log/{version:020}.json")
+    except StorageError:
+        return None
+    try:
+        return file.read_at(file.size(), 0).splitlines()
+    finally:
+        file.close()
 
 
 def _snapshot(spark: SparkSession, log: Any) -> Any:

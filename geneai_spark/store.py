@@ -251,7 +251,8 @@ def adopt(
     begun = commits.Transaction(spark, commits.open_log(spark, uri), applications)
     _same_types(table, begun.schema, schema)
     gone: list[Any] = []
-    if where is not None and begun.version > 0:  # the first only makes the table
+    new = begun.version == 0 and commits.begins_empty(folder(warehouse, table))
+    if where is not None and not new:
         stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
         found = stored.where(where).groupBy("_metadata.file_name").count().collect()
         if found:

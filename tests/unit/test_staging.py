@@ -154,6 +154,17 @@ def test_put__files_whose_rows_all_go_are_removed_and_others_rewritten(
     assert names(spark, home) == []
 
 
+def test_put__rows_of_a_tables_first_version_are_replaced_too(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    home = str(tmp_path)
+    rows = spark.createDataFrame([("a", 1, [], None), ("b", 2, [], None)], TABLE.schema)
+    rows.coalesce(1).write.format("delta").save(store.path(home, TABLE))  # as a clone: not by us
+    assert store.version(spark, TABLE, home) == 0
+    put(spark, home, "a", where="name = 'a'")
+    assert names(spark, home) == ["a", "b"]
+
+
 def test_adopt__new_columns_widen_the_table_in_the_same_commit(
     spark: SparkSession, tmp_path: Path
 ) -> None:
