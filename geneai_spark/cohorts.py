@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+import pyarrow as pa
 
 from geneai_spark.errors import TableError
 from geneai_spark.genome import BUILDS
 
-
-def sizes(samples: DataFrame) -> dict[str, int]:
-    """Give each cohort's number of samples."""
-    return {row["cohort"]: row["count"] for row in samples.groupBy("cohort").count().collect()}
+#: Of the table ``samples``, what :func:`sample_ids` needs.
+COLUMNS = ("cohort", "sampleIndex", "sampleId")
 
 
-def sample_ids(samples: DataFrame) -> dict[str, list[str]]:
+def sample_ids(samples: pa.Table) -> dict[str, list[str]]:
     """Give each cohort's sample ids, in the order of the packed vectors.
 
     Args:
-        samples: the ``samples`` table or a part of it that holds whole cohorts.
+        samples: rows of the table ``samples``, of whole cohorts.
 
     Raises:
         TableError: a cohort's positions are not 0, 1, 2 ... each once.
     """
-    rows = samples.select("cohort", "sampleIndex", "sampleId").collect()
+    ordered = samples.sort_by([("cohort", "ascending"), ("sampleIndex", "ascending")])
     cohorts: dict[str, list[str]] = {}
-    for cohort, index, sample in sorted(rows):
+    for cohort, index, sample in zip(*(ordered[n].to_pylist() for n in COLUMNS), strict=True):
         ids = cohorts.setdefault(cohort, [])
         if index != len(ids):
             raise TableError(f"samples: cohort {cohort!r}: position {len(ids)} is not there once")
@@ -32,14 +30,14 @@ def sample_ids(samples: DataFrame) -> dict[str, list[str]]:
     return cohorts
 
 
-def builds(ingests: DataFrame) -> dict[str, str]:
+def builds(ingests: pa.Table) -> dict[str, str]:
     """Give the genome build of each cohort whose files name one assembly only.
 
     Args:
-        ingests: the ledger of ingested files.
+        ingests: rows of the ledger of ingested files.
     """
     told: dict[str, set[str]] = {}
-    for row in ingests.select("cohort", "genomeBuild").distinct().collect():
+    for row in ingests.group_by(["cohort", "genomeBuild"]).aggregate([]).to_pylist():
         if row["cohort"] is not None and row["genomeBuild"] in BUILDS:
             told.setdefault(row["cohort"], set()).add(row["genomeBuild"])
     return {

@@ -59,6 +59,17 @@ def takes_files(spark: SparkSession, log: Any, *, reading: bool = False) -> bool
     return set(features) <= PLAIN_FEATURES - ({"deletionVectors"} if reading else set())
 
 
+def listing(spark: SparkSession, log: Any, folder: str) -> tuple[int, list[str]] | None:
+    """The table's latest version and its files, without a Spark job; None where that cannot be."""
+    snapshot = _snapshot(spark, log)
+    if snapshot.version() < 0 or (found := _listed(spark, snapshot)) is None:
+        return None
+    paths = [unquote(str(file.path())) for file in found]
+    if any(path.startswith("/") or ":" in path for path in paths):  # a clone's lie elsewhere
+        return None
+    return int(snapshot.version()), [f"{folder}/{path}" for path in paths]
+
+
 class Transaction:
     """A commit begun: what others commit from here on must not contradict it.
 
@@ -84,12 +95,8 @@ class Transaction:
 
         None where one of them has other rows beside these, or does not tell how many it has.
         """
-        jvm = self._spark._jvm
-        assert jvm is not None
         found = []
-        none = _scala(self._spark, jvm.java.util.ArrayList()).toSeq()
-        self._transaction.readWholeTable()  # what others add meanwhile contradicts it
-        for file in _java(self._spark, self._transaction.filterFiles(none, True)):
+        for file in self.every_file():
             name = unquote(str(file.path())).rpartition("/")[2]
             if name in rows:
                 held = file.numLogicalRecords()
@@ -97,6 +104,16 @@ class Transaction:
                     return None
                 found.append(file)
         return found if len(found) == len(rows) else None
+
+    def every_file(self) -> list[Any]:
+        """The table's files, for :meth:`commit` to remove."""
+        jvm = self._spark._jvm
+        assert jvm is not None
+        self._transaction.readWholeTable()  # what others add meanwhile contradicts it
+        if (found := _listed(self._spark, self._transaction.snapshot())) is not None:
+            return found
+        none = _scala(self._spark, jvm.java.util.ArrayList()).toSeq()
+        return list(_java(self._spark, self._transaction.filterFiles(none, True)))
 
     def commit(
         self,
@@ -137,6 +154,18 @@ class Transaction:
                 f"another run changed the table at the same time ({kind}); nothing of this one "
                 "was stored: run it again"
             ) from error
+
+
+def _listed(spark: SparkSession, snapshot: Any) -> list[Any] | None:
+    """The files of a version as Delta noted them beside its commit, which it does of tables with
+    some fifty files at most; else a Spark job reads the log (a second of processor time).
+    """
+    try:
+        checksum = snapshot.checksumOpt()
+        listed = checksum.get().allFiles() if checksum.isDefined() else checksum
+    except Py4JError:  # another version of Delta
+        return None
+    return list(_java(spark, listed.get())) if listed.isDefined() else None
 
 
 def _actions(files: Sequence[StagedFile], applications: Sequence[str]) -> list[dict[str, Any]]:

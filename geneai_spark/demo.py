@@ -40,6 +40,7 @@ from geneai_spark.jobs import (
     run_gwas,
 )
 from geneai_spark.report import manhattan
+from geneai_spark.stored import collect
 
 TRAIT = "simulated_trait"
 
@@ -121,7 +122,9 @@ def ingest(spark: SparkSession, vcf: Path, place: Place) -> list[tuple[str, int,
         told = job.call(ingest_variants.run, config)
         variants = store.read(spark, tables.VARIANTS, place.warehouse)
         variants = variants.where(variants["sourceId"] == filesystems.source_id(str(vcf)))
-        ids = cohorts.sample_ids(store.read(spark, tables.SAMPLES, place.warehouse))["default"]
+        ids = cohorts.sample_ids(collect(spark, tables.SAMPLES, place.warehouse, cohorts.COLUMNS))[
+            "default"
+        ]
         again = " (unchanged, not read again)" if told["files_unchanged"] else ""
         stage.result = f"{variants.count():,} variants x {len(ids):,} people{again}"
     with progress.stage("trait", spark) as stage:

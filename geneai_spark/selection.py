@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from geneai_spark import cohorts, store, tables
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, TableError
-from geneai_spark.stored import Rows, StoredRows, stored_rows
+from geneai_spark.stored import Rows, StoredRows, collect, stored_rows
 
 #: What makes a variant of ``variants`` and of ``variant_quality`` the same.
 VARIANT_KEY = ("cohort", "sourceId", "contigName", "start", "referenceAllele", "alternateAlleles")
@@ -80,7 +80,8 @@ def select(
         TableError: no such cohort, or a table that a condition needs has not been written.
         InputError: a condition is not SQL, names an unknown column, or keeps nothing.
     """
-    ids = cohorts.sample_ids(store.read(spark, tables.SAMPLES, warehouse)).get(cohort)
+    people = collect(spark, tables.SAMPLES, warehouse, cohorts.COLUMNS, cohort=cohort)
+    ids = cohorts.sample_ids(people).get(cohort)
     if ids is None:
         raise TableError(f"no cohort {cohort!r} in the table samples")
     variants = store.read(spark, tables.VARIANTS, warehouse).where(F.col("cohort") == cohort)

@@ -26,6 +26,8 @@ from geneai_spark.errors import ReconciliationError, TableError
 from geneai_spark.staging import StagedFile
 from geneai_spark.table import Table
 
+ALL = "true"  # selects every row of a table
+
 
 @dataclass
 class Lineage:
@@ -111,6 +113,19 @@ def read(
     if (seen := _lineage.get()) is not None:
         seen.read[table.name] = at
     return df
+
+
+def read_files(
+    spark: SparkSession, table: Table, warehouse: str
+) -> tuple[DataFrame, Sequence[str]]:
+    """As :func:`read`, with the URIs of the files that hold the rows."""
+    log = commits.open_log(spark, path(warehouse, table))
+    found = None if log is None else commits.listing(spark, log, folder(warehouse, table))
+    if found is None:
+        df = read(spark, table, warehouse)
+        return df, list(df.inputFiles())
+    version, uris = found
+    return read(spark, table, warehouse, version), uris
 
 
 def read_or_empty(spark: SparkSession, table: Table, warehouse: str) -> DataFrame:
@@ -252,7 +267,9 @@ def adopt(
     _same_types(table, begun.schema, schema)
     gone: list[Any] = []
     new = begun.version == 0 and commits.begins_empty(folder(warehouse, table))
-    if where is not None and not new:
+    if where == ALL:
+        gone = begun.every_file()
+    elif where is not None and not new:
         stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
         found = stored.where(where).groupBy("_metadata.file_name").count().collect()
         if found:

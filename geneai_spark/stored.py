@@ -8,28 +8,30 @@ which version, is Delta's to say. :class:`Computed` is the way back: the tasks w
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from pyspark.sql.types import StructType
 
-from geneai_spark import filesystems, store
+from geneai_spark import filesystems, store, tasks
 from geneai_spark.staging import FileWriter, StagedFile
 from geneai_spark.table import Table
+from geneai_spark.tasks import Batches
+
+T = TypeVar("T")
 
 BATCH_BYTES = 4_000_000  # fits the processor's cache
 TASK_BYTES = 64 << 20  # stored bytes of a task, at most
 _FOOTERS = 1000  # files whose row groups are looked up; more are a task each
-
-Batches: TypeAlias = Iterable[pa.RecordBatch]
 
 
 class Part(NamedTuple):
@@ -72,12 +74,41 @@ class StoredRows:
         def work(numbers: Batches) -> Batches:
             wanted = (parts[i] for batch in numbers for i in batch.column("id").to_pylist())
             yield from function(batch for part in wanted for batch in read(part, arrow, equal))
+            tasks.quicken()
 
-        tasks = self.spark.range(0, len(parts), 1, max(1, len(parts)))
-        return tasks.mapInArrow(work, schema)
+        each = self.spark.range(0, len(parts), 1, max(1, len(parts)))
+        return each.mapInArrow(work, schema)
+
+    def table(self) -> pa.Table:
+        """All of it in the driver: for small tables."""
+        arrow = to_arrow_schema(self.schema)
+        batches = [b for part in self.parts for b in read(part, arrow, self.equal)]
+        return pa.Table.from_batches(batches, arrow)
 
 
 Rows: TypeAlias = DataFrame | StoredRows
+
+
+def _nothing(one: Any, other: Any) -> None:
+    """What tasks told that told nothing."""
+
+
+def fold_rows(
+    rows: Rows,
+    names: Sequence[str],
+    function: Callable[[Batches], T | None],
+    merge: Callable[[T, T], T],
+) -> T | None:
+    """Go through some columns of rows once; see `tasks.fold`."""
+    number = len(rows.parts) if isinstance(rows, StoredRows) else None
+    return tasks.fold(rows.select(list(names)), function, merge, tasks=number)
+
+
+class Written(NamedTuple):
+    """What `Computed.write` did: the commit, and what the tasks told, merged."""
+
+    commit: store.Commit
+    told: Any
 
 
 @dataclass(frozen=True)
@@ -86,46 +117,111 @@ class Computed:
 
     Attributes:
         rows: what it is made of.
-        function: from the batches of a task to batches of ``schema``.
+        function: from the batches of a task to batches of ``schema``. A generator may return
+            something at its end, say sums over the task's rows.
         schema: the columns made.
+        merge: puts together what two tasks returned; see `tasks.fold`.
     """
 
     rows: Rows
     function: Callable[[Batches], Batches]
     schema: StructType
+    merge: Callable[[Any, Any], Any] = _nothing
 
     def frame(self) -> DataFrame:
-        """The result as a DataFrame."""
+        """The rows made, as a DataFrame."""
         return self.rows.mapInArrow(self.function, self.schema)
 
-    def write(self, table: Table, warehouse: str, where: str | None = None) -> store.Commit:
+    def told(self) -> Any:
+        """What the tasks return, merged; the rows made go nowhere. None where there is no task."""
+        function = self.function
+
+        def exhausted(batches: Batches) -> Any:
+            return _each(function(batches), lambda _: None)
+
+        return tasks.fold(self.rows, exhausted, self.merge, tasks=self._tasks)
+
+    def write(self, table: Table, warehouse: str, where: str | None = None) -> Written:
         """Replace a table's rows, as `store.replace` does; the tasks write them where they can."""
         spark = self.rows.spark if isinstance(self.rows, StoredRows) else self.rows.sparkSession
         if not store.can_adopt(spark, table, warehouse):
-            return store.write(self.frame(), table, warehouse, where=where)
-        folder, function = store.prepare(spark, table, warehouse), self.function
+            return self._write_by_spark(table, warehouse, where)
+        folder, function, merge = store.prepare(spark, table, warehouse), self.function, self.merge
         statistics = table.statistics
 
-        def work(batches: Batches) -> Batches:
+        def work(batches: Batches) -> tuple[list[StagedFile], Any]:
             writer = FileWriter(folder, statistics)
             try:
-                for batch in function(batches):
-                    if batch.num_rows:
-                        writer.add(batch)
+                told = _each(function(batches), writer.add)
                 file = writer.close()
             except BaseException:
                 writer.abandon()
                 raise
-            told = [] if file is None else [json.dumps(file)]
-            yield pa.RecordBatch.from_pydict({"told": pa.array(told, pa.string())})
+            return ([] if file is None else [file]), told
 
-        found = self.rows.mapInArrow(work, "told string").collect()
-        files = [StagedFile(*json.loads(row[0])) for row in found]
+        def merged(one: Any, other: Any) -> tuple[list[StagedFile], Any]:
+            return one[0] + other[0], merge(one[1], other[1])
+
+        files, told = tasks.fold(self.rows, work, merged, tasks=self._tasks) or ([], None)
         try:
-            return store.adopt(spark, files, self.schema, table, warehouse, where=where or "true")
+            commit = store.adopt(
+                spark, files, self.schema, table, warehouse, where=where or store.ALL
+            )
         except Exception:
             store.discard(files, table, warehouse)
             raise
+        return Written(commit, told)
+
+    @property
+    def _tasks(self) -> int | None:
+        return len(self.rows.parts) if isinstance(self.rows, StoredRows) else None
+
+    def _write_by_spark(self, table: Table, warehouse: str, where: str | None) -> Written:
+        """Rows and what is told in one DataFrame, which waits on the workers' disks."""
+        function, arrow = self.function, to_arrow_schema(self.schema)
+        extra = tasks.RESULT_SCHEMA
+
+        def both(batches: Batches) -> Iterator[pa.RecordBatch]:
+            made = iter(function(batches))
+            while True:
+                try:
+                    batch = next(made)
+                except StopIteration as stop:
+                    yield _widened(tasks.result(stop.value), arrow, extra)
+                    return
+                yield _widened(batch, arrow, extra)
+
+        schema = StructType([*self.schema.fields, *from_arrow_schema(extra).fields])
+        df = self.rows.mapInArrow(both, schema).persist(StorageLevel.DISK_ONLY)
+        try:
+            rows = df.where(F.col(extra.names[0]).isNull()).select(self.schema.names)
+            commit = store.write(rows, table, warehouse, where=where)
+            results = df.where(F.col(extra.names[0]).isNotNull()).select(extra.names)
+            return Written(commit, tasks.gather(results, self.merge, tasks=self._tasks))
+        finally:
+            df.unpersist()
+
+
+def _each(made: Batches, use: Callable[[pa.RecordBatch], None]) -> Any:
+    """Use each batch that has rows; what the generator returns."""
+    waiting = iter(made)
+    while True:
+        try:
+            batch = next(waiting)
+        except StopIteration as stop:
+            return stop.value
+        if batch.num_rows:
+            use(batch)
+
+
+def _widened(batch: pa.RecordBatch, *schemas: pa.Schema) -> pa.RecordBatch:
+    """A batch with the columns of all the schemas, null where it has none."""
+    fields = [field for schema in schemas for field in schema]
+    here = set(batch.schema.names)
+    columns = [
+        batch.column(f.name) if f.name in here else pa.nulls(batch.num_rows, f.type) for f in fields
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
 def stored_rows(
@@ -137,9 +233,33 @@ def stored_rows(
     """
     if not store.can_adopt(spark, table, warehouse, reading=True):
         return None
+    df, uris = store.read_files(spark, table, warehouse)
+    return StoredRows(spark, tuple(_parts(spark, sorted(uris))), df.schema, equal)
+
+
+def collect(
+    spark: SparkSession,
+    table: Table,
+    warehouse: str,
+    names: Sequence[str],
+    *,
+    absent_is_empty: bool = False,
+    **equal: str,
+) -> pa.Table:
+    """Some columns of a small table in the driver, without a Spark job where that can be.
+
+    Raises:
+        TableError: the table has not been written, unless ``absent_is_empty``.
+    """
+    if absent_is_empty and not store.exists(spark, table, warehouse):
+        return to_arrow_schema(table.schema).empty_table().select(list(names))
+    rows = stored_rows(spark, table, warehouse, **equal)
+    if rows is not None:
+        return rows.select(names).table()
     df = store.read(spark, table, warehouse)
-    uris = sorted(df.inputFiles())
-    return StoredRows(spark, tuple(_parts(spark, uris)), df.schema, equal)
+    for name, value in equal.items():
+        df = df.where(F.col(name) == value)
+    return df.select(*names).toArrow()
 
 
 def read(part: Part, schema: pa.Schema, equal: Mapping[str, str]) -> Iterator[pa.RecordBatch]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow as pa
+from pyspark.sql import SparkSession
 
 from geneai_spark import cohorts, genome, job, progress, quality, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.quality import groups, measures, samples, variants
-from geneai_spark.stored import stored_rows
-from geneai_spark.table import Table
+from geneai_spark.stored import collect, stored_rows
 
 
 @dataclass(frozen=True)
@@ -78,50 +78,49 @@ class Config(JobConfig):
 
 def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     """Replace both tables; returns how many variants and samples failed which check."""
-    read = stored_rows(spark, tables.VARIANTS, config.warehouse)
-    genotypes = read or store.read(spark, tables.VARIANTS, config.warehouse)
-    people = store.read(spark, tables.SAMPLES, config.warehouse)
-    ids = cohorts.sample_ids(people)
+    home = config.warehouse
+    genotypes = stored_rows(spark, tables.VARIANTS, home) or store.read(
+        spark, tables.VARIANTS, home
+    )
+    ids = cohorts.sample_ids(collect(spark, tables.SAMPLES, home, cohorts.COLUMNS))
     if config.genome_build is not None:
         builds = dict.fromkeys(ids, config.genome_build)
     else:
-        builds = cohorts.builds(store.read_or_empty(spark, tables.INGESTS, config.warehouse))
-    traits = store.read_or_empty(spark, tables.TRAITS, config.warehouse)
-    asked = config.case_control
-    grouped = None if asked is None else groups.case_control(traits, ids, asked)
-    sizes = {cohort: len(names) for cohort, names in ids.items()}
-    told: dict[str, int | float | str] = {}
-    with (
-        progress.stage("check quality", spark) as stage,
-        measures.scan_once(genotypes, sizes, groups=grouped, builds=builds) as (measured, sums),
-    ):
-        checks = config.variant_checks()
-        flagged = quality.flag(measured, checks)
-        told |= _write(config, flagged, tables.VARIANT_QUALITY, checks)
+        names = ["cohort", "genomeBuild"]
+        builds = cohorts.builds(collect(spark, tables.INGESTS, home, names, absent_is_empty=True))
+
+    def values(trait: str) -> pa.Table:
+        names = tables.TRAITS.schema.names
+        return collect(spark, tables.TRAITS, home, names, absent_is_empty=True, trait=trait)
+
+    asked, checks = config.case_control, config.variant_checks()
+    measured = measures.measure(
+        genotypes,
+        {cohort: len(names) for cohort, names in ids.items()},
+        checks=checks,
+        groups=None if asked is None else groups.case_control(values(asked), ids, asked),
+        builds=builds,
+    )
+    with progress.stage("check quality", spark) as stage:
+        _, told = measured.write(tables.VARIANT_QUALITY, home)
+        found = (
+            told.tally if told else dict.fromkeys(["rows", "passed", *(c.name for c in checks)], 0)
+        )
         each = samples.from_sums(
-            sums, people, max_female_x=config.max_female_x, min_male_x=config.min_male_x,
-            min_male_y=config.min_male_y,
+            told.sums if told else {}, ids, max_female_x=config.max_female_x,
+            min_male_x=config.min_male_x, min_male_y=config.min_male_y,
         )  # fmt: skip
         if config.sex is not None:
-            each = groups.add_sex(each, traits, config.sex)
+            each = groups.add_sex(each, values(config.sex), config.sex)
         checks = config.sample_checks()
-        flagged = quality.flag(each, checks).drop("reportedSex")
-        found = _write(config, flagged, tables.SAMPLE_QUALITY, checks)
-        told |= {f"samples_{name}": count for name, count in found.items()}
+        each = quality.flag(each, checks).select(tables.SAMPLE_QUALITY.schema.names)
+        store.put(spark, each, tables.SAMPLE_QUALITY, home, where=store.ALL)
+        people = quality.tally(each, checks)
         stage.result = (
-            f"{told['rows']:,} variants, {told['passed']:,} passed all checks; "
-            f"{found['rows']:,} samples, {found['passed']:,} passed"
+            f"{found['rows']:,} variants, {found['passed']:,} passed all checks; "
+            f"{people['rows']:,} samples, {people['passed']:,} passed"
         )
-    return told
-
-
-def _write(
-    config: Config, flagged: DataFrame, table: Table, checks: list[quality.Check]
-) -> dict[str, int]:
-    """Replace a table and count its flags as they are stored."""
-    version = store.replace(flagged, table, config.warehouse)
-    stored = store.read(flagged.sparkSession, table, config.warehouse, version)
-    return quality.tally(stored, checks)
+    return {**found, **{f"samples_{name}": count for name, count in people.items()}}
 
 
 if __name__ == "__main__":

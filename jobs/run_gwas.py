@@ -13,6 +13,7 @@ from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import InputError
 from geneai_spark.report import manhattan
 from geneai_spark.selection import SelectionOptions
+from geneai_spark.stored import stored_rows
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,12 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     )
     own = summary.rows_of(config.cohort, config.traits, "linear")
     with progress.stage("run gwas", spark) as stage:
-        version = tested.write(tables.ASSOCIATIONS, config.warehouse, own).version
-        stored = store.read(spark, tables.ASSOCIATIONS, config.warehouse, version).where(own)
-        told = summary.numbers(stored)
+        tested.write(tables.ASSOCIATIONS, config.warehouse, own)
+        stored = store.read(spark, tables.ASSOCIATIONS, config.warehouse).where(own)
+        read = stored_rows(
+            spark, tables.ASSOCIATIONS, config.warehouse, cohort=config.cohort, test="linear"
+        )
+        told = summary.numbers(read or stored, config.traits)
         stage.result = f"{told['tests']:,} tests, {told['untestable']:,} untestable"
         if named := binary(designs):
             told["binary_traits"] = ", ".join(named)

@@ -167,12 +167,16 @@ def stats(path: Path, counter: measures.Counter) -> Iterator[tuple[str, str, tup
     names = {6: "transitions", 7: "transversions", 8: "indels", 10: "singletons"}
     for column, row in columns.items():
         theirs = [float(line[column]) for line in psc]
-        yield f"samples: {names[column]}", "bcftools stats", difference(counter.counts[row], theirs)
-    called = counter.counts[[rows.REF, rows.HETS, rows.ALT]].sum(axis=0)
-    missing = counter.counts[rows.VARIANTS] - called
+        yield (
+            f"samples: {names[column]}",
+            "bcftools stats",
+            difference(counter.sums.counts[row], theirs),
+        )
+    called = counter.sums.counts[[rows.REF, rows.HETS, rows.ALT]].sum(axis=0)
+    missing = counter.sums.counts[rows.VARIANTS] - called
     theirs = [float(line[13]) for line in psc]
     yield "samples: variantsCalled", "bcftools stats", difference(missing, theirs)
-    count, total = counter.values["depth"][:2]
+    count, total = counter.sums.values["depth"][:2]
     if count.any():
         theirs = [float(line[9]) for line in psc]  # one decimal is printed
         yield "samples: depthMean", "bcftools stats", difference(total / count, theirs)
@@ -197,7 +201,7 @@ def depths(
             theirs[there] = f(matrix[there], axis=1)
             name = f"{prefix}{what}"
             yield name, f"bcftools query %{field}, NumPy", difference(numpy(found, name), theirs)
-        count, total, _, least, greatest = counter.values[prefix]
+        count, total, _, least, greatest = counter.sums.values[prefix]
         for name, mine, f in (("Mean", total / count, np.nanmean), ("Min", least, np.nanmin),
                               ("Max", greatest, np.nanmax)):  # fmt: skip
             yield (f"samples: {prefix}{name}", f"bcftools query %{field}, NumPy",
@@ -265,8 +269,8 @@ def plink_samples(
 ) -> Iterator[tuple[str, str, tuple[int, float]]]:
     plink2(path, folder, "--missing")
     theirs = numbers(report(folder / "plink.smiss")["F_MISS"])
-    called = counter.counts[[rows.REF, rows.HETS, rows.ALT]].sum(axis=0)
-    rate = called / counter.counts[rows.VARIANTS]
+    called = counter.sums.counts[[rows.REF, rows.HETS, rows.ALT]].sum(axis=0)
+    rate = called / counter.sums.counts[rows.VARIANTS]
     yield "samples: callRate", "plink2 --missing", difference(1 - rate, theirs)
     plink2(path, folder, "--sample-counts", "cols=homref,homalt,het")
     classes = report(folder / "plink.scount")
@@ -275,12 +279,16 @@ def plink_samples(
         ("homozygousAlternates", rows.ALT, "HOM_ALT_CT"),
     ):  # fmt: skip
         theirs = numbers(classes[column])
-        yield f"samples: {name}", "plink2 --sample-counts", difference(counter.counts[row], theirs)
+        yield (
+            f"samples: {name}",
+            "plink2 --sample-counts",
+            difference(counter.sums.counts[row], theirs),
+        )
     if counter.n_samples < 2:
         return  # no frequencies
     plink2(path, folder, "--max-alleles", "2", "--het", "small-sample")
     het = report(folder / "plink.het")
-    n, homozygous, expected = counter.counts[[rows.AUTO, rows.AUTO_HOM, rows.AUTO_EXPECTED]]
+    n, homozygous, expected = counter.sums.counts[[rows.AUTO, rows.AUTO_HOM, rows.AUTO_EXPECTED]]
     expected = expected * UNIT
     f = (homozygous - expected) / (n - expected)
     for name, mine, column in (

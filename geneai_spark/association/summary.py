@@ -5,19 +5,25 @@ Only what is given back comes to the driver, however many tests there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from scipy import stats
 
 from geneai_spark.ingest.checks import quoted
+from geneai_spark.stored import Rows, fold_rows
+from geneai_spark.tasks import Batches
 
 ORDER = ("pValue", "contigName", "start", "referenceAllele", "alternateAllele")
+BINS = 1000  # of p-values, in the search for their median
 SMALLEST = 1e-300  # stands for a p-value of 0 where its logarithm is asked for
 
 
@@ -77,28 +83,13 @@ def loci(
     return found
 
 
-def genomic_control(associations: DataFrame) -> dict[str, float]:
+def genomic_control(associations: Rows) -> dict[str, float]:
     """Give each trait's genomic-control lambda (Devlin and Roeder 1999), 1 without inflation.
 
     The median p-value's chi-squared (1 degree of freedom) over the expected median, 0.4549. The
     median is exact: the bin that holds it is found first, then the values inside.
     """
-    value, tested = F.col("pValue"), F.col("pValue").isNotNull()
-    binned = associations.where(tested).withColumn("bin", F.floor(value * 1000))
-    ranks: dict[tuple[str, int], list[int]] = {}  # of the two middle values in (trait, bin)
-    for trait, bins in _counts(binned, "bin").items():
-        n = sum(bins.values())
-        for middle in ((n - 1) // 2, n // 2):
-            number, before = _holder(bins, middle)
-            ranks.setdefault((trait, int(number)), []).append(middle - before)
-    wanted = F.lit(False)
-    for trait, number in ranks:
-        wanted |= (F.col("trait") == trait) & (F.col("bin") == number)
-    middles: dict[str, list[float]] = {}
-    for (trait, number), values in _counts(binned.where(wanted), "pValue", "bin").items():
-        middles.setdefault(trait, []).extend(_holder(values, r)[0] for r in ranks[trait, number])
-    expected = stats.chi2.ppf(0.5, 1)
-    return {t: float(stats.chi2.isf(np.mean(pair), 1) / expected) for t, pair in middles.items()}
+    return _inflation(associations, _tallies(associations))
 
 
 def qq(associations: DataFrame, trait: str, limit: int = 2000) -> pd.DataFrame:
@@ -151,29 +142,24 @@ def points(
     return own.where((F.col("pValue") < always_below) | chosen)
 
 
-def numbers(associations: DataFrame) -> dict[str, int | float | str]:
-    """Give a scan in a few numbers: tests, nulls, and per trait lambda and the strongest test."""
-    place = F.format_string(
-        "%s:%d:%s:%s", "contigName", F.col("start") + 1, "referenceAllele", "alternateAllele"
-    )
-    strength = F.struct(F.col("pValue"), -F.abs("statistic"), "contigName", "start", place)
-    best = F.min(F.when(F.col("pValue").isNotNull(), strength))
-    per_trait = (
-        associations.groupBy("trait")
-        .agg(F.count("*").alias("n"), F.count("pValue").alias("tested"), best.alias("best"))
-        .orderBy("trait")
-        .collect()
-    )
-    inflation = genomic_control(associations)
+def numbers(associations: Rows, traits: Sequence[str]) -> dict[str, int | float | str]:
+    """Give a scan in a few numbers: tests, nulls, and per trait lambda and the strongest test.
+
+    Args:
+        associations: the table, one cohort and test.
+        traits: those that count.
+    """
+    tallies = dict(sorted(_tallies(associations, traits).items()))
+    inflation = _inflation(associations, tallies)
     found: dict[str, int | float | str] = {
-        "tests": sum(row.tested for row in per_trait),
-        "untestable": sum(row.n - row.tested for row in per_trait),
+        "tests": sum(one.tested for one in tallies.values()),
+        "untestable": sum(one.rows - one.tested for one in tallies.values()),
     }
-    for row in per_trait:
-        if row.tested:
-            found[f"lambda_{row.trait}"] = round(inflation[row.trait], 4)
-            found[f"min_p_{row.trait}"] = row.best["pValue"]
-            found[f"top_hit_{row.trait}"] = row.best[-1]
+    for trait, one in tallies.items():
+        if one.best is not None:
+            found[f"lambda_{trait}"] = round(inflation[trait], 4)
+            found[f"min_p_{trait}"] = one.best[0]
+            found[f"top_hit_{trait}"] = one.best[-1]
     return found
 
 
@@ -188,19 +174,112 @@ def _by_strength() -> list[Column | str]:
     return [ORDER[0], F.abs("statistic").desc(), *ORDER[1:], "trait"]
 
 
-def _counts(df: DataFrame, of: str, *within: str) -> dict[Any, dict[float, int]]:
-    """Count the values of ``of`` in each trait, or each (trait, *within), ascending."""
-    found: dict[Any, dict[float, int]] = {}
-    for *group, value, n in sorted(map(tuple, df.groupBy("trait", *within, of).count().collect())):
-        found.setdefault(tuple(group) if within else group[0], {})[value] = n
+@dataclass
+class _Tally:
+    """What is kept of a trait's tests.
+
+    Attributes:
+        rows: tests, those without a result too.
+        bins: tested ones by p-value, int64, shape (BINS + 1,).
+        best: (p, -|statistic|, contig, start, place) of the strongest test.
+    """
+
+    rows: int
+    bins: npt.NDArray[np.int64]
+    best: tuple[float, float, str, int, str] | None = None
+
+    @property
+    def tested(self) -> int:
+        return int(self.bins.sum())
+
+    def merge(self, other: _Tally) -> _Tally:
+        found = [best for best in (self.best, other.best) if best is not None]
+        return _Tally(self.rows + other.rows, self.bins + other.bins, min(found, default=None))
+
+
+def _tallies(associations: Rows, traits: Sequence[str] | None = None) -> dict[str, _Tally]:
+    """Go through the tests once; traits None: all."""
+    place = ["contigName", "start", "referenceAllele", "alternateAllele"]
+
+    def tallied(batches: Batches) -> dict[str, _Tally]:
+        found: dict[str, _Tally] = {}
+        for batch in batches:
+            if traits is not None:
+                batch = batch.filter(pc.is_in(batch.column("trait"), pa.array(traits, pa.string())))
+            names, of, p = _by_trait(batch)
+            tested = ~np.isnan(p)
+            rows = np.bincount(of, minlength=len(names))
+            cells = of[tested] * (BINS + 1) + _bin(p[tested])
+            bins = np.bincount(cells, minlength=len(names) * (BINS + 1)).reshape(-1, BINS + 1)
+            least = np.full(len(names), np.inf)
+            np.minimum.at(least, of[tested], p[tested])
+            best: dict[int, tuple[float, float, str, int, str]] = {}
+            strongest = np.flatnonzero(p == least[of])
+            some = batch.select([*place, "statistic"]).take(pa.array(strongest)).to_pylist()
+            for row, i in zip(some, strongest, strict=True):
+                contig, start, ref, alt = (row[name] for name in place)
+                spelt = f"{contig}:{start + 1}:{ref}:{alt}"
+                one = (float(p[i]), -abs(row["statistic"]), contig, start, spelt)
+                best[of[i]] = min(one, best.get(of[i], one))
+            for t, name in enumerate(names):
+                own = _Tally(int(rows[t]), bins[t], best.get(t))
+                found[name] = found[name].merge(own) if name in found else own
+        return found
+
+    return fold_rows(associations, ["trait", "pValue", "statistic", *place], tallied, _merged) or {}
+
+
+def _merged(one: dict[str, _Tally], other: dict[str, _Tally]) -> dict[str, _Tally]:
+    for name, tally in other.items():
+        one[name] = one[name].merge(tally) if name in one else tally
+    return one
+
+
+def _inflation(associations: Rows, tallies: Mapping[str, _Tally]) -> dict[str, float]:
+    """Find each trait's median p-value among the values of the bins that hold it."""
+    wanted: dict[str, tuple[int, int, list[int]]] = {}  # first and last bin, ranks within them
+    for trait, one in tallies.items():
+        if n := one.tested:
+            middles = [(n - 1) // 2, n // 2]
+            upto = np.cumsum(one.bins)
+            first, last = np.searchsorted(upto, middles, side="right")
+            before = int(upto[first - 1]) if first else 0
+            wanted[trait] = int(first), int(last), [rank - before for rank in middles]
+
+    def chosen(batches: Batches) -> dict[str, list[npt.NDArray[np.float64]]]:
+        found: dict[str, list[npt.NDArray[np.float64]]] = {}
+        for batch in batches:
+            names, of, p = _by_trait(batch)
+            edges = [wanted.get(name, (0, -1, []))[:2] for name in names]
+            first, last = np.array(edges, np.int64).T
+            number = _bin(np.nan_to_num(p, nan=2.0))
+            inside = (number >= first[of]) & (number <= last[of])
+            for t in np.unique(of[inside]):
+                found.setdefault(names[t], []).append(p[inside & (of == t)])
+        return found
+
+    def joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        for name, values in other.items():
+            one.setdefault(name, []).extend(values)
+        return one
+
+    values = fold_rows(associations, ["trait", "pValue"], chosen, joined) or {}
+    expected = stats.chi2.ppf(0.5, 1)
+    found = {}
+    for trait, (_, _, ranks) in wanted.items():
+        middle = np.sort(np.concatenate(values[trait]))[ranks].mean()
+        found[trait] = float(stats.chi2.isf(middle, 1) / expected)
     return found
 
 
-def _holder(counts: dict[float, int], rank: int) -> tuple[float, int]:
-    """The value that the rank (from 0) falls on, and how many are below it."""
-    below = 0
-    for value, n in counts.items():
-        if below + n > rank:
-            return value, below
-        below += n
-    raise AssertionError("the rank lies beyond all values")
+def _by_trait(
+    batch: pa.RecordBatch,
+) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Names of traits, which one each row is of, and p-values, NaN where null."""
+    traits = batch.column("trait").dictionary_encode()
+    p = batch.column("pValue").to_numpy(zero_copy_only=False)
+    return traits.dictionary.to_pylist(), traits.indices.to_numpy().astype(np.int64), p
+
+
+def _bin(p: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    return (p * BINS).astype(np.int64)

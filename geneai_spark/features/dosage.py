@@ -98,7 +98,7 @@ def _view(
     packed = ["call_ploidy", "call_genotype", "call_genotype_phased"]
     if missing := [column for column in packed if column not in variants.columns]:
         raise TableError(f"variants: no column {', '.join(missing)}: ingest with genotypes")
-    ids: Mapping[str, list[str]] = cohorts.sample_ids(samples)
+    ids: Mapping[str, list[str]] = cohorts.sample_ids(samples.toArrow())
     kept = [field for field in variants.schema.fields if not field.name.startswith("call_")]
     schema = StructType([*kept, StructField(name, type_)])
     arrow = to_arrow_schema(schema)

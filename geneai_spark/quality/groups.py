@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from geneai_spark.errors import InputError
 
 CONTROL, CASE = 1, 2
+_SEXES: dict[object, str] = {1: "male", 2: "female", "male": "male", "m": "male"}
+_SEXES |= {"female": "female", "f": "female"}
 
 
 def case_control(
-    traits: DataFrame, sample_ids: Mapping[str, Sequence[str]], trait: str
+    traits: pa.Table, sample_ids: Mapping[str, Sequence[str]], trait: str
 ) -> dict[str, npt.NDArray[np.int8]]:
     """Groups of each cohort's samples: 1 control, 2 case, 0 unknown; shape (samples,).
 
@@ -30,11 +32,10 @@ def case_control(
     Raises:
         InputError: no cohort has the trait, it has other values, or one group is empty.
     """
-    rows = traits.where(F.col("trait") == trait).select("cohort", "sampleId", "value").collect()
     told: dict[str, dict[str, float | None]] = {}
-    for cohort, sample, value in rows:
-        if cohort in sample_ids:
-            told.setdefault(cohort, {})[sample] = value
+    for row in traits.filter(pc.equal(traits["trait"], trait)).to_pylist():
+        if row["cohort"] in sample_ids:
+            told.setdefault(row["cohort"], {})[row["sampleId"]] = row["value"]
     if not told:
         raise InputError(f"case_control: no cohort has a trait {trait!r}")
     groups = {}
@@ -51,29 +52,31 @@ def case_control(
     return groups
 
 
-def add_sex(samples: DataFrame, traits: DataFrame, trait: str) -> DataFrame:
+def add_sex(samples: pa.Table, traits: pa.Table, trait: str) -> pa.Table:
     """Add ``reportedSex``: male, female, or null where it is unknown.
 
     Args:
         samples: rows with ``cohort`` and ``sampleId``.
-        traits: the ``traits`` table.
+        traits: rows of the ``traits`` table.
         trait: 1 male and 2 female, 0 unknown, as plink has it, or the words male, female, m, f.
 
     Raises:
         InputError: there is no such trait, or it has other values.
     """
-    word = F.lower(F.trim("text"))
-    male = (F.col("value") == 1) | word.isin("male", "m")
-    female = (F.col("value") == 2) | word.isin("female", "f")
-    known = F.coalesce(male | female | (F.col("value") == 0), F.lit(False))
-    here = traits.where(F.col("trait") == trait)
-    (counts,) = here.agg(F.count("*"), F.count_if(~known)).collect()
-    if not counts[0]:
+    told, wrong, rows = {}, 0, 0
+    for row in traits.filter(pc.equal(traits["trait"], trait)).to_pylist():
+        rows += 1
+        word = (row["text"] or "").strip().lower()
+        sex = _SEXES.get(row["value"], _SEXES.get(word))
+        wrong += sex is None and row["value"] != 0
+        told[row["cohort"], row["sampleId"]] = sex
+    if not rows:
         raise InputError(f"sex: no trait {trait!r}")
-    if counts[1]:
+    if wrong:
         raise InputError(
             f"sex: trait {trait!r}: expected 1 or male, 2 or female, 0 for unknown; "
-            f"{counts[1]} samples have other values"
+            f"{wrong} samples have other values"
         )
-    sex = F.when(male, F.lit("male")).when(female, F.lit("female")).alias("reportedSex")
-    return samples.join(here.select("cohort", "sampleId", sex), ["cohort", "sampleId"], how="left")
+    keys = zip(samples["cohort"].to_pylist(), samples["sampleId"].to_pylist(), strict=True)
+    reported = pa.array([told.get(key) for key in keys], pa.string())
+    return samples.append_column("reportedSex", reported)

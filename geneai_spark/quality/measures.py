@@ -1,31 +1,27 @@
 """One pass over packed genotypes: metrics of each variant, and sums of each sample.
 
-A task keeps the samples' sums (:class:`Counter`) while it measures its variants, and gives them
-at its end, a row a sample; Spark adds the tasks' rows up. All sums are exact, so that neither the
-number of tasks nor their order shows in a result.
+A task keeps the samples' sums (:class:`Counter`) while it measures its variants, and tells them
+at its end; tasks' sums are added up. All sums are exact, so that neither the number of tasks nor
+their order shows in a result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import DoubleType, IntegerType, LongType, StructField, StructType
 
 from geneai_spark import genome, genotype_kernels, genotypes, tables
 from geneai_spark.errors import TableError
 from geneai_spark.genotypes import ABSENT, MISSING
-from geneai_spark.quality import hwe_kernels, sample_kernels, value_kernels
-from geneai_spark.stored import Rows
+from geneai_spark.quality import Check, flag, hwe_kernels, sample_kernels, tally, value_kernels
+from geneai_spark.stored import Computed, Rows
+from geneai_spark.tasks import Batches
 
 Array = npt.NDArray[Any]
 
@@ -36,38 +32,76 @@ EXPECTED_UNIT = 2.0**-36
 #: Packed genotypes that are worked on at once: bytes, and records for what each one costs.
 SLICE_BYTES, SLICE_RECORDS = 16_000_000, 8192
 
-_KEY_FIELDS = tables.VARIANT_QUALITY.schema.fields[:8]
-KEYS = [field.name for field in _KEY_FIELDS]
-VARIANT_SCHEMA = StructType([f for f in tables.VARIANT_QUALITY.schema if f.name != "flags"])
-SAMPLE_SUMS = [f"sum{i}" for i in range(sample_kernels.ROWS)]
-VALUE_SUMS = {p: [f"{p}{i}" for i in range(5)] for p in VALUES.values()}
-SUM_SCHEMA = StructType(
-    [
-        tables.SAMPLE_QUALITY.schema["cohort"],
-        StructField("sampleIndex", IntegerType()),
-        *(StructField(name, LongType()) for name in SAMPLE_SUMS),
-        *(StructField(n, DoubleType()) for names in VALUE_SUMS.values() for n in names),
-    ]
-)
+KEYS = tables.VARIANT_QUALITY.schema.names[:8]
 
 
-def scan(
+class Sums(NamedTuple):
+    """Sums over variants, of each sample of a cohort.
+
+    Attributes:
+        counts: int64, shape (sample_kernels.ROWS, samples).
+        values: of each of ``VALUES``, by prefix: count, sum, sum of squares, least and greatest;
+            float64, shape (5, samples).
+    """
+
+    counts: Array
+    values: dict[str, Array]
+
+    @classmethod
+    def nothing(cls, n_samples: int) -> Sums:
+        """The sums over no variant."""
+        counts = np.zeros((sample_kernels.ROWS, n_samples), np.int64)
+        return cls(counts, {prefix: _no_values(n_samples) for prefix in VALUES.values()})
+
+    def add(self, other: Sums) -> Sums:
+        """Add the sums over other variants; changes these."""
+        np.add(self.counts, other.counts, out=self.counts)
+        least, greatest = value_kernels.LEAST, value_kernels.GREATEST
+        for prefix, one in self.values.items():
+            two = other.values[prefix]
+            np.add(one[:least], two[:least], out=one[:least])
+            np.minimum(one[least], two[least], out=one[least])
+            np.maximum(one[greatest], two[greatest], out=one[greatest])
+        return self
+
+
+class Told(NamedTuple):
+    """What a task tells beside its measured variants.
+
+    Attributes:
+        tally: of variants and their flags, see ``quality.tally``.
+        sums: of each cohort's samples.
+    """
+
+    tally: dict[str, int]
+    sums: dict[str, Sums]
+
+    def merge(self, other: Told) -> Told:
+        """Put the other task's in."""
+        for name, count in other.tally.items():
+            self.tally[name] = self.tally.get(name, 0) + count
+        for cohort, sums in other.sums.items():
+            own = self.sums.get(cohort)
+            self.sums[cohort] = sums if own is None else own.add(sums)
+        return self
+
+
+def measure(
     variants: Rows,
     n_samples: Mapping[str, int] | int,
     *,
-    of_variants: bool = True,
-    of_samples: bool = False,
+    checks: Sequence[Check] = (),
+    of_samples: bool = True,
     groups: Mapping[str, Array] | None = None,
     builds: Mapping[str, str] | None = None,
-) -> DataFrame:
-    """Read the genotypes once.
+) -> Computed:
+    """Read the genotypes once: rows of ``variant_quality``; the tasks tell :class:`Told`.
 
     Args:
         variants: the ``variants`` table, with genotypes.
         n_samples: samples of each cohort by name, or one number for all.
-        of_variants: give a row a variant: ``VARIANT_SCHEMA``.
-        of_samples: give a row a sample and task: ``SUM_SCHEMA``. With both, a row has the
-            columns of both, and nulls in those of the other kind.
+        checks: of variants.
+        of_samples: sum up each sample's variants, too.
         groups: of a cohort's samples: 1 control, 2 case, 0 neither; int8, shape (samples,).
         builds: a cohort's genome build, for pseudo-autosomal regions; without it the X and Y
             of the samples stay unmeasured.
@@ -79,18 +113,18 @@ def scan(
     if missing := [name for name in needed if name not in variants.columns]:
         raise TableError(f"variants: no column {', '.join(missing)}: ingest with genotypes")
     needed += [name for name in VALUES if name in variants.columns]
-    fields = {f.name: f for f in VARIANT_SCHEMA.fields if of_variants}
-    fields |= {f.name: f for f in SUM_SCHEMA.fields if of_samples and f.name not in fields}
-    schema = StructType(list(fields.values()))
+    schema = tables.VARIANT_QUALITY.schema
     arrow = to_arrow_schema(schema)
+    measured = pa.schema([field for field in arrow if field.name != "flags"])
 
     def counter(cohort: str) -> Counter:
         size = n_samples if isinstance(n_samples, int) else n_samples.get(cohort, 0)
         group, build = (groups or {}).get(cohort), (builds or {}).get(cohort)
         return Counter(size, groups=group, build=build, of_samples=of_samples)
 
-    def measure(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def work(batches: Batches) -> Generator[pa.RecordBatch, None, Told]:
         counters: dict[str, Counter] = {}
+        told = Told({}, {})
         for batch in batches:
             cohorts = pc.unique(batch.column("cohort")).to_pylist()
             for cohort in cohorts:
@@ -100,40 +134,14 @@ def scan(
                 if len(cohorts) > 1:
                     one = batch.filter(pc.equal(batch.column("cohort"), cohort))
                 for part in counters[cohort].slices(one):
-                    measured = counters[cohort].add(part)
-                    if of_variants:
-                        yield _batch(measured, part.num_rows, arrow)
-        if of_samples:
-            for cohort, done in counters.items():
-                summed = done.sums()
-                summed["cohort"] = pa.array([cohort] * done.n_samples, pa.string())
-                yield _batch(summed, done.n_samples, arrow)
+                    found = _batch(counters[cohort].add(part), part.num_rows, measured)
+                    flagged = flag(found, checks)
+                    told.merge(Told(tally(flagged, checks), {}))
+                    yield flagged.cast(arrow)
+        sums = {cohort: one.sums for cohort, one in counters.items()} if of_samples else {}
+        return Told(told.tally, sums)
 
-    return variants.select(needed).mapInArrow(measure, schema)
-
-
-@contextmanager
-def scan_once(
-    variants: Rows,
-    n_samples: Mapping[str, int] | int,
-    *,
-    groups: Mapping[str, Array] | None = None,
-    builds: Mapping[str, str] | None = None,
-) -> Iterator[tuple[DataFrame, DataFrame]]:
-    """Both kinds of rows of :func:`scan`, for as many uses as wanted, from one reading.
-
-    What is measured is a thousandth of the genotypes; it waits on the workers' disks meanwhile.
-    """
-    both = scan(variants, n_samples, of_samples=True, groups=groups, builds=builds)
-    both = both.persist(StorageLevel.DISK_ONLY)
-    try:
-        of_sample = F.col("sampleIndex").isNotNull()
-        yield (
-            both.where(~of_sample).select(VARIANT_SCHEMA.names),
-            both.where(of_sample).select(SUM_SCHEMA.names),
-        )
-    finally:
-        both.unpersist()
+    return Computed(variants.select(needed), work, schema, Told.merge)
 
 
 def _batch(columns: Mapping[str, pa.Array], rows: int, schema: pa.Schema) -> pa.RecordBatch:
@@ -165,8 +173,7 @@ class Counter:
     ) -> None:
         self.n_samples, self.groups, self.build = n_samples, groups, build
         self.of_samples = of_samples
-        self.counts = np.zeros((sample_kernels.ROWS, n_samples), np.int64)
-        self.values = {prefix: _no_values(n_samples) for prefix in VALUES.values()}
+        self.sums = Sums.nothing(n_samples)
 
     def slices(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """``batch`` in pieces of a bounded number of packed bytes."""
@@ -175,7 +182,7 @@ class Counter:
             yield batch.slice(start, step)
 
     def add(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
-        """Measure each variant of a batch: the columns of ``VARIANT_SCHEMA`` that there are."""
+        """Measure each variant of a batch: the columns of ``variant_quality`` that there are."""
         decoded = genotypes.calls(
             batch.column("call_genotype"), self.n_samples, batch.column("call_ploidy")
         )
@@ -197,7 +204,9 @@ class Counter:
     def _add_values(self, column: pa.Array, name: str, prefix: str) -> dict[str, pa.Array]:
         data, starts, lengths, valid = genotypes.packed_bytes(column)
         each = np.empty((len(starts), 5))  # (records, count, sum, squares, least, greatest)
-        wrong = value_kernels.add_values(data, starts, lengths, valid, self.values[prefix], each)
+        wrong = value_kernels.add_values(
+            data, starts, lengths, valid, self.sums.values[prefix], each
+        )
         if wrong >= 0:
             raise TableError(f"{name}: record {wrong} of the batch: expected a number a sample")
         n, total, squares, least, greatest = each.T
@@ -218,11 +227,11 @@ class Counter:
         pairs = genotypes.codes(decoded)
         if pairs is not None:
             first = change[np.minimum(tally.offsets[:-1] + 1, len(change) - 1)]  # of ALT 1
-            sample_kernels.add_usual(pairs, tally.usual, places, first, expected, self.counts)
+            sample_kernels.add_usual(pairs, tally.usual, places, first, expected, self.sums.counts)
             single = tally.usual & (tally.classes[:, 1:].sum(axis=1) == 1)
-            sample_kernels.add_singletons(pairs, single, self.counts)
+            sample_kernels.add_singletons(pairs, single, self.sums.counts)
         sample_kernels.add_others(
-            decoded, tally.usual, tally.offsets, places, change, expected, self.counts
+            decoded, tally.usual, tally.offsets, places, change, expected, self.sums.counts
         )
 
     def _places(self, batch: pa.RecordBatch, tally: genotypes.Tally) -> tuple[Array, Array]:
@@ -253,15 +262,6 @@ class Counter:
         p = np.where(varies, alts / n, 0.0)
         homozygosity = 1 - 2 * p * (1 - p) * n / (n - 1)
         return places, np.rint(homozygosity / EXPECTED_UNIT).astype(np.int64)
-
-    def sums(self) -> dict[str, pa.Array]:
-        """The samples' sums, a row a sample: the columns of ``SUM_SCHEMA`` but for ``cohort``."""
-        columns = {"sampleIndex": pa.array(np.arange(self.n_samples, dtype=np.int32))}
-        columns |= {n: pa.array(row) for n, row in zip(SAMPLE_SUMS, self.counts, strict=True)}
-        for prefix, names in VALUE_SUMS.items():
-            rows = zip(names, self.values[prefix], strict=True)
-            columns |= {name: pa.array(row) for name, row in rows}
-        return columns
 
 
 def _no_values(n_samples: int) -> Array:

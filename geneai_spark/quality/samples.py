@@ -14,38 +14,38 @@ variants of X outside the pseudo-autosomal regions, where a haploid genotype is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from geneai_spark import tables
-from geneai_spark.quality import Check, sample_kernels, value_kernels
-from geneai_spark.quality.measures import (
-    EXPECTED_UNIT,
-    SAMPLE_SUMS,
-    VALUE_SUMS,
-    scan,
-)
+from geneai_spark.quality import Check, Columns, at_least
+from geneai_spark.quality import sample_kernels as kernels
+from geneai_spark.quality.measures import EXPECTED_UNIT, VALUES, Sums, measure
 from geneai_spark.stored import Rows
+
+Array = npt.NDArray[Any]
 
 
 def sample_metrics(
     variants: Rows,
-    samples: DataFrame,
-    n_samples: Mapping[str, int],
+    sample_ids: Mapping[str, Sequence[str]],
     *,
     builds: Mapping[str, str] | None = None,
     max_female_x: float = 0.2,
     min_male_x: float = 0.8,
     min_male_y: float | None = None,
-) -> DataFrame:
-    """Measure each sample: the columns of ``sample_quality`` but for ``flags``.
+) -> pa.Table:
+    """Measure each sample: rows of ``sample_quality`` but for ``flags``.
 
     Args:
         variants: the ``variants`` table, with genotypes.
-        samples: the ``samples`` table.
-        n_samples: samples of each cohort by name.
+        sample_ids: each cohort's samples in the order of the packed genotypes.
         builds: each cohort's genome build; without it X, Y and sex stay null.
         max_female_x: below this F of X a sample is female.
         min_male_x: above this F of X a sample is male.
@@ -54,91 +54,99 @@ def sample_metrics(
     Raises:
         TableError: ``variants`` has no genotypes.
     """
-    sums = scan(variants, n_samples, of_variants=False, of_samples=True, builds=builds)
+    sizes = {cohort: len(ids) for cohort, ids in sample_ids.items()}
+    told = measure(variants, sizes, builds=builds).told()
     return from_sums(
-        sums, samples, max_female_x=max_female_x, min_male_x=min_male_x, min_male_y=min_male_y
+        told.sums if told else {},
+        sample_ids,
+        max_female_x=max_female_x,
+        min_male_x=min_male_x,
+        min_male_y=min_male_y,
     )
 
 
 def from_sums(
-    sums: DataFrame,
-    samples: DataFrame,
+    sums: Mapping[str, Sums],
+    sample_ids: Mapping[str, Sequence[str]],
     *,
     max_female_x: float = 0.2,
     min_male_x: float = 0.8,
     min_male_y: float | None = None,
-) -> DataFrame:
-    """Metrics of each sample from what the tasks of ``measures.scan`` summed up."""
-    least, greatest = value_kernels.LEAST, value_kernels.GREATEST
-    adding = [F.sum(name).alias(name) for name in SAMPLE_SUMS]
-    for names in VALUE_SUMS.values():
-        for i, name in enumerate(names):
-            how = F.min if i == least else F.max if i == greatest else F.sum
-            adding.append(how(name).alias(name))
-    each = samples.select("cohort", "sampleIndex", "sampleId").join(
-        sums.groupBy("cohort", "sampleIndex").agg(*adding),
-        ["cohort", "sampleIndex"],
-        how="left",
-    )
-    each = each.na.fill(0, SAMPLE_SUMS)  # a sample of a cohort without variants
-    k = sample_kernels
-    called = _sum(k.REF) + _sum(k.HETS) + _sum(k.ALT)
-    x_f = _inbreeding(k.X, k.X_HOM, k.X_EXPECTED)
-    y_rate = _ratio(_sum(k.Y_CALLED), _sum(k.Y))
-    columns = {
-        "variants": _sum(k.VARIANTS),
+) -> pa.Table:
+    """Metrics of each sample from the sums over the variants of its cohort."""
+    fields = [f for f in to_arrow_schema(tables.SAMPLE_QUALITY.schema) if f.name != "flags"]
+    found = []
+    for cohort, ids in sorted(sample_ids.items()):
+        own = sums.get(cohort) or Sums.nothing(len(ids))
+        columns = _columns(own) | {
+            "cohort": pa.array([cohort] * len(ids), pa.string()),
+            "sampleIndex": pa.array(np.arange(len(ids), dtype=np.int32)),
+            "sampleId": pa.array(list(ids), pa.string()),
+        }
+        x, y = (columns[name] for name in ("xInbreedingCoefficient", "yCallRate"))
+        columns["inferredSex"] = _sex(x, y, max_female_x, min_male_x, min_male_y)
+        arrays = [columns[field.name].cast(field.type) for field in fields]
+        found.append(pa.Table.from_arrays(arrays, schema=pa.schema(fields)))
+    return pa.concat_tables(found) if found else pa.schema(fields).empty_table()
+
+
+def _columns(sums: Sums) -> dict[str, pa.Array]:
+    """What sums tell of each sample, by name of the column."""
+    k, counts = kernels, sums.counts
+    called = counts[k.REF] + counts[k.HETS] + counts[k.ALT]
+    expected = counts[k.AUTO_EXPECTED] * EXPECTED_UNIT
+    plain = {
+        "variants": counts[k.VARIANTS],
         "variantsCalled": called,
-        "callRate": _ratio(called, _sum(k.VARIANTS)),
-        "homozygousReferences": _sum(k.REF),
-        "heterozygotes": _sum(k.HETS),
-        "homozygousAlternates": _sum(k.ALT),
-        "hetHomRatio": _ratio(_sum(k.HETS), _sum(k.ALT)),
-        "autosomalVariants": _sum(k.AUTO),
-        "homozygotes": _sum(k.AUTO_HOM),
-        "expectedHomozygotes": _sum(k.AUTO_EXPECTED) * EXPECTED_UNIT,
-        "inbreedingCoefficient": _inbreeding(k.AUTO, k.AUTO_HOM, k.AUTO_EXPECTED),
-        "transitions": _sum(k.TS),
-        "transversions": _sum(k.TV),
-        "tiTvRatio": _ratio(_sum(k.TS), _sum(k.TV)),
-        "indels": _sum(k.INDELS),
-        "singletons": _sum(k.SINGLETONS),
-        **{n: c for prefix in VALUE_SUMS for n, c in _summary(prefix).items()},
-        "xVariants": _sum(k.X),
-        "xInbreedingCoefficient": x_f,
-        "yCallRate": y_rate,
-        "inferredSex": _sex(x_f, y_rate, max_female_x, min_male_x, min_male_y),
+        "homozygousReferences": counts[k.REF],
+        "heterozygotes": counts[k.HETS],
+        "homozygousAlternates": counts[k.ALT],
+        "autosomalVariants": counts[k.AUTO],
+        "homozygotes": counts[k.AUTO_HOM],
+        "expectedHomozygotes": expected,
+        "transitions": counts[k.TS],
+        "transversions": counts[k.TV],
+        "indels": counts[k.INDELS],
+        "singletons": counts[k.SINGLETONS],
+        "xVariants": counts[k.X],
     }
-    names = [name for name in tables.SAMPLE_QUALITY.schema.names if name != "flags"]
-    return each.select(*(columns[n].alias(n) if n in columns else F.col(n) for n in names))
+    x_expected = counts[k.X_EXPECTED] * EXPECTED_UNIT
+    return {
+        **{name: pa.array(values) for name, values in plain.items()},
+        "callRate": _ratio(called, counts[k.VARIANTS]),
+        "hetHomRatio": _ratio(counts[k.HETS], counts[k.ALT]),
+        # F = (O - E) / (N - E)
+        "inbreedingCoefficient": _ratio(counts[k.AUTO_HOM] - expected, counts[k.AUTO] - expected),
+        "tiTvRatio": _ratio(counts[k.TS], counts[k.TV]),
+        "xInbreedingCoefficient": _ratio(counts[k.X_HOM] - x_expected, counts[k.X] - x_expected),
+        "yCallRate": _ratio(counts[k.Y_CALLED], counts[k.Y]),
+        **{n: c for prefix in VALUES.values() for n, c in _summary(prefix, sums).items()},
+    }
 
 
-def _sum(row: int) -> Column:
-    return F.col(SAMPLE_SUMS[row])
-
-
-def _ratio(one: Column, other: Column) -> Column:
+def _ratio(one: Array, other: Array) -> pa.DoubleArray:
     """A quotient, null where nothing is to be divided by."""
-    return F.when(other != 0, one / other)
+    none = other == 0
+    return pa.array(one / np.where(none, 1, other), pa.float64(), mask=none)
 
 
-def _inbreeding(variants: int, homozygotes: int, expected: int) -> Column:
-    """F = (O - E) / (N - E)."""
-    e = _sum(expected) * EXPECTED_UNIT
-    return _ratio(_sum(homozygotes) - e, _sum(variants) - e)
+def _summary(prefix: str, sums: Sums) -> dict[str, pa.DoubleArray]:
+    n, total, squares, least, greatest = sums.values[prefix]
+    none, some = n == 0, np.maximum(n, 1)
+    spread = np.sqrt(np.maximum(squares - total * total / some, 0) / some)
+    columns = {"Mean": total / some, "Stdev": spread, "Min": least, "Max": greatest}
+    return {f"{prefix}{what}": pa.array(values, mask=none) for what, values in columns.items()}
 
 
-def _summary(prefix: str) -> dict[str, Column]:
-    n, total, squares, least, greatest = map(F.col, VALUE_SUMS[prefix])
-    spread = F.sqrt(F.greatest(squares - total * total / n, F.lit(0.0)) / n)
-    columns = {"Mean": total / n, "Stdev": spread, "Min": least, "Max": greatest}
-    return {f"{prefix}{what}": F.when(n > 0, column) for what, column in columns.items()}
-
-
-def _sex(x: Column, y: Column, max_female: float, min_male: float, y_rate: float | None) -> Column:
-    male, female = x > min_male, x < max_female
+def _sex(
+    x: pa.DoubleArray, y: pa.DoubleArray, max_female: float, min_male: float, y_rate: float | None
+) -> pa.StringArray:
+    male, female = pc.greater(x, min_male), pc.less(x, max_female)
     if y_rate is not None:
-        male, female = male & (y >= y_rate), female & (y < y_rate)
-    return F.when(male, F.lit("male")).when(female, F.lit("female"))
+        male = pc.and_kleene(male, pc.greater_equal(y, y_rate))
+        female = pc.and_kleene(female, pc.less(y, y_rate))
+    if_female = pc.if_else(pc.fill_null(female, False), "female", pa.scalar(None, pa.string()))
+    return pc.if_else(pc.fill_null(male, False), "male", if_female)
 
 
 def checks(
@@ -150,7 +158,7 @@ def checks(
     min_genotype_quality: float | None = None,
     reported_sex: bool = False,
 ) -> list[Check]:
-    """The checks of a sample, for ``quality.flag``; those without a threshold are left out.
+    """The checks of a sample, of all samples at once; those without a threshold are left out.
 
     Args:
         min_call_rate: ``low_call_rate``: least fraction of variants called, 0..1.
@@ -162,22 +170,43 @@ def checks(
         reported_sex: ``sex_mismatch``: the column ``reportedSex`` (see ``groups.add_sex``), where
             it is known, is ``inferredSex``; a sex that could not be inferred fails.
     """
-    found = [Check("low_call_rate", F.col("callRate") >= min_call_rate)]
+    found = [Check("low_call_rate", at_least("callRate", min_call_rate))]
     if max_inbreeding is not None:
-        within = F.abs("inbreedingCoefficient") <= max_inbreeding
-        found.append(Check("inbreeding", within))
+        most = max_inbreeding
+        f = "inbreedingCoefficient"
+        passes = lambda rows: pc.less_equal(pc.abs(rows.column(f)), most)  # noqa: E731
+        found.append(Check("inbreeding", passes))
     if max_heterozygosity_deviations is not None:
-        share = 1 - F.col("homozygotes") / F.col("autosomalVariants")
-        cohort = Window.partitionBy("cohort")
-        away = F.abs(share - F.avg(share).over(cohort))
-        limit = max_heterozygosity_deviations * F.stddev_samp(share).over(cohort)
-        found.append(Check("heterozygosity", away <= limit))
+        limit = max_heterozygosity_deviations
+        found.append(Check("heterozygosity", lambda rows: _near_the_mean(rows, limit)))
     if min_depth is not None:
-        found.append(Check("low_depth", F.col("depthMean") >= min_depth))
+        found.append(Check("low_depth", at_least("depthMean", min_depth)))
     if min_genotype_quality is not None:
-        enough = F.col("genotypeQualityMean") >= min_genotype_quality
-        found.append(Check("low_genotype_quality", enough))
+        found.append(
+            Check("low_genotype_quality", at_least("genotypeQualityMean", min_genotype_quality))
+        )
     if reported_sex:
-        same = F.col("reportedSex").isNull() | (F.col("reportedSex") == F.col("inferredSex"))
-        found.append(Check("sex_mismatch", same))
+        found.append(Check("sex_mismatch", _sex_agrees))
     return found
+
+
+def _near_the_mean(rows: Columns, deviations: float) -> npt.NDArray[np.bool_]:
+    """Whether the share of heterozygotes lies so near the mean of its cohort."""
+    homozygotes, variants = (
+        rows.column(name).to_numpy().astype(np.float64)
+        for name in ("homozygotes", "autosomalVariants")
+    )
+    share = np.where(variants > 0, 1 - homozygotes / np.maximum(variants, 1), np.nan)
+    cohorts = np.asarray(rows.column("cohort").to_pylist(), object)
+    passes = np.zeros(len(share), np.bool_)
+    for cohort in set(cohorts):
+        own = (cohorts == cohort) & ~np.isnan(share)
+        if own.sum() > 1:
+            away = np.abs(share[own] - share[own].mean())
+            passes[own] = away <= deviations * share[own].std(ddof=1)
+    return passes
+
+
+def _sex_agrees(rows: Columns) -> Any:
+    reported, inferred = rows.column("reportedSex"), rows.column("inferredSex")
+    return pc.or_kleene(pc.is_null(reported), pc.equal(reported, inferred))

@@ -10,15 +10,15 @@ wherever there is a value, whether or not the genotype is called (bcftools stats
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from geneai_spark.quality import Check
-from geneai_spark.quality.measures import scan
+from geneai_spark.quality import Check, at_least, greatest_of, least_of
+from geneai_spark.quality.measures import measure
 from geneai_spark.stored import Rows
 
 
@@ -26,20 +26,22 @@ def variant_metrics(
     variants: Rows,
     n_samples: Mapping[str, int] | int,
     *,
+    checks: Sequence[Check] = (),
     groups: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DataFrame:
-    """Measure each variant: the columns of ``variant_quality`` but for ``flags``.
+    """Measure and flag each variant: rows of ``variant_quality``.
 
     Args:
         variants: the ``variants`` table, with genotypes.
         n_samples: samples of each cohort by name, or one number for all.
+        checks: see :func:`checks`.
         groups: of a cohort's samples: 1 control, 2 case, 0 neither; int8, shape (samples,). See
             ``groups.case_control``.
 
     Raises:
         TableError: ``variants`` has no genotypes (they were left out at ingestion).
     """
-    return scan(variants, n_samples, groups=groups)
+    return measure(variants, n_samples, checks=checks, groups=groups, of_samples=False).frame()
 
 
 def checks(
@@ -51,7 +53,7 @@ def checks(
     min_genotype_quality: float | None = None,
     min_missingness_p_value: float | None = None,
 ) -> list[Check]:
-    """The checks of a variant, for ``quality.flag``; those without a threshold are left out.
+    """The checks of a variant; those without a threshold are left out.
 
     Args:
         min_call_rate: ``low_call_rate``: least fraction of samples called, 0..1.
@@ -63,16 +65,29 @@ def checks(
         min_missingness_p_value: ``differential_missingness``: least p-value of the test of cases
             against controls. Fails where no groups were given.
     """
-    minor = 1 - F.array_max("alleleFrequencies")
+    common = "alleleFrequencies"
+    found = [
+        Check("low_call_rate", at_least("callRate", min_call_rate)),
+        Check("monomorphic", lambda rows: pc.less(greatest_of(rows, common), 1)),
+        Check(
+            "rare",
+            lambda rows: pc.greater_equal(
+                pc.subtract(1, greatest_of(rows, common)), min_minor_allele_frequency
+            ),
+        ),
+    ]
+    if min_hwe_p_value is not None:
+        least = min_hwe_p_value
+        passes = lambda rows: pc.greater_equal(least_of(rows, "hwePValues"), least)  # noqa: E731
+        found.append(Check("hardy_weinberg", passes))
     optional = [
-        ("hardy_weinberg", F.array_min("hwePValues"), min_hwe_p_value),
-        ("low_depth", F.col("depthMean"), min_depth),
-        ("low_genotype_quality", F.col("genotypeQualityMean"), min_genotype_quality),
-        ("differential_missingness", F.col("missingnessPValue"), min_missingness_p_value),
+        ("low_depth", "depthMean", min_depth),
+        ("low_genotype_quality", "genotypeQualityMean", min_genotype_quality),
+        ("differential_missingness", "missingnessPValue", min_missingness_p_value),
     ]
-    return [
-        Check("low_call_rate", F.col("callRate") >= min_call_rate),
-        Check("monomorphic", F.array_max("alleleFrequencies") < 1),
-        Check("rare", minor >= min_minor_allele_frequency),
-        *(Check(name, value >= least) for name, value, least in optional if least is not None),
+    found += [
+        Check(name, at_least(column, least))
+        for name, column, least in optional
+        if least is not None
     ]
+    return found

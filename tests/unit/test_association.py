@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from pyspark.sql import functions as F
 
 from geneai_spark import tables
 from geneai_spark.association import summary
@@ -303,9 +304,20 @@ def test_summary__order_lambda_and_thinning(spark):
     assert few.where("pValue < 0.01").count() == (p < 0.01).sum() + 2
     assert 200 < few.where("pValue >= 0.01").count() < 400
     assert summary.points(frame, "t").count() == 3003
-    told = summary.numbers(frame)
+    other = frame.where("start < 100").withColumn("trait", F.lit("u"))
+    both = frame.union(other)
+    told = summary.numbers(both, ["t"])
     assert (told["tests"], told["untestable"], told["min_p_t"]) == (3003, 1, 0)
-    assert told["top_hit_t"] == "1:9002:A:C"
+    assert told["top_hit_t"] == "1:9002:A:C" and "min_p_u" not in told
+    assert told["lambda_t"] == round(exact, 4)
+    told = summary.numbers(both, ["t", "u"])
+    assert (told["tests"], told["untestable"]) == (3103, 2)
+    assert told["min_p_u"] == p[:100].min()
+    median = np.median(p[:100])
+    assert told["lambda_u"] == round(stats.chi2.isf(median, 1) / stats.chi2.ppf(0.5, 1), 4)
+    for n in (1, 7, 40):
+        assert summary.numbers(both.repartition(n), ["t", "u"]) == told
+    assert summary.numbers(both.where("pValue IS NULL"), ["t"]) == {"tests": 0, "untestable": 1}
     thin = summary.qq(frame, "t", 300)
     assert 250 < len(thin) <= 301
     observed = -np.log10(np.maximum(values, 1e-300))

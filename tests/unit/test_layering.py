@@ -20,7 +20,7 @@ LAYERS = (
     ("genotypes", "simulation"),
     ("runtime", "cohorts", "conf"),
     ("session", "filesystems"),
-    ("staging",),
+    ("staging", "tasks"),
     ("commits",),
     ("store", "progress"),
     ("stored",),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import genotypes, quality, store, tables
 from geneai_spark.errors import InputError, TableError
 from geneai_spark.quality import groups, measures, sample_kernels
 from geneai_spark.quality.samples import checks, from_sums, sample_metrics
+from geneai_spark.quality.variants import checks as variant_checks
 from geneai_spark.quality.variants import variant_metrics
 from tests import packed
 from tests.conftest import requires
@@ -43,17 +46,15 @@ CALLS = [
 IDS = ["a", "b", "c", "d", "e", "f"]
 
 
-def people(spark, ids=IDS, cohort="default"):
-    rows = [(cohort, i, name, "f") for i, name in enumerate(ids)]
-    return spark.createDataFrame(rows, tables.SAMPLES.schema)
+FORTY = {"default": [f"s{i}" for i in range(40)]}
 
 
-def measured(spark, variants, n=6, **options):
-    return (
-        sample_metrics(variants, people(spark, IDS[:n]), {"default": n}, **options)
-        .orderBy("sampleIndex")
-        .collect()
-    )
+def rows_of(table):
+    return [SimpleNamespace(**row) for row in table.to_pylist()]
+
+
+def measured(variants, n=6, **options):
+    return rows_of(sample_metrics(variants, {"default": IDS[:n]}, **options))
 
 
 @requires("bcftools")
@@ -77,7 +78,7 @@ def test_sample_metrics__as_bcftools_stats(spark, tmp_path):
         ["bcftools", "stats", "-s", "-", path], capture_output=True, check=True, text=True
     ).stdout
     psc = [line.split("\t") for line in told.splitlines() if line.startswith("PSC\t")]
-    found = measured(spark, packed.variants(spark, SITES, CALLS))
+    found = measured(packed.variants(spark, SITES, CALLS))
     assert len(found) == len(psc) == 6
     for row, line in zip(found, psc, strict=True):
         ours = (row.transitions, row.transversions, row.indels, row.singletons)
@@ -94,7 +95,7 @@ def test_sample_metrics__classes_and_inbreeding_by_hand(spark):
         [(1, 1), (1, 1), (1, 1)],  # does not vary
         [(0,), (0, 1), (0, 0)],  # haploid on an autosome: takes no part in F
     ]
-    first, second, third = measured(spark, packed.variants(spark, sites, calls), 3)
+    first, second, third = measured(packed.variants(spark, sites, calls), 3)
     classes = [
         (r.homozygousReferences, r.heterozygotes, r.homozygousAlternates) for r in (first, second)
     ]
@@ -124,7 +125,7 @@ def sexes(spark, **options):
         calls.append([(a,), (b, b), (None,), (None, None)])
         sites.append(("Y", 10_000 + i, "A", ["G"]))  # pseudo-autosomal
         calls.append([(a,), (b, b), (0, 0), (0, 1)])
-    return measured(spark, packed.variants(spark, sites, calls), 4, **options)
+    return measured(packed.variants(spark, sites, calls), 4, **options)
 
 
 def test_sample_metrics__sex_from_x_without_its_shared_ends(spark):
@@ -174,15 +175,14 @@ def many(spark, records=120, samples=40):
 
 def test_metrics__do_not_depend_on_partitions(spark):
     variants, _ = many(spark)
-    ids = people(spark, [f"s{i}" for i in range(40)])
-    one, seven = (
-        sample_metrics(variants.repartition(n), ids, {"default": 40}, builds={"default": "hg38"})
-        for n in (1, 7)
+    one, seven, many_tasks = (
+        sample_metrics(variants.repartition(n), FORTY, builds={"default": "hg38"})
+        for n in (1, 7, 40)
     )
-    assert tables.SAMPLE_QUALITY.differences(quality.flag(one, checks()).schema) == []
-    found = sorted(one.collect())
-    assert found == sorted(seven.collect()) and len(found) == 40
-    assert all(row.xVariants and row.singletons is not None for row in found)
+    flagged = quality.flag(one, checks())
+    assert tables.SAMPLE_QUALITY.differences(from_arrow_schema(flagged.schema)) == []
+    assert one.num_rows == 40 and one.equals(seven) and one.equals(many_tasks)
+    assert all(row.xVariants and row.singletons is not None for row in rows_of(one))
     assert sorted(variant_metrics(variants.repartition(1), 40).collect()) == sorted(
         variant_metrics(variants.repartition(7), 40).collect()
     )
@@ -200,10 +200,9 @@ def test_metrics__depth_and_genotype_quality_as_numpy(spark):
     np.testing.assert_allclose(
         [row.genotypeQualityStdev for row in rows], gq.std(axis=1), rtol=1e-9
     )
-    ids = people(spark, [f"s{i}" for i in range(40)])
-    each = sample_metrics(variants, ids, {"default": 40}).orderBy("sampleIndex").collect()
+    each = rows_of(sample_metrics(variants, FORTY))
     for what, f in (("Mean", np.nanmean), ("Stdev", np.nanstd), ("Max", np.nanmax)):
-        found = [row[f"depth{what}"] for row in each]
+        found = [getattr(row, f"depth{what}") for row in each]
         np.testing.assert_allclose(found, f(depth, axis=0), rtol=1e-12)
     found = [row.genotypeQualityMean for row in each]
     np.testing.assert_allclose(found, gq.mean(axis=0), atol=1 / 512)
@@ -213,7 +212,7 @@ def test_metrics__depth_and_genotype_quality_as_numpy(spark):
 def test_metrics__null_where_the_field_was_not_stored(spark):
     variants = packed.variants(spark, SITES, CALLS)
     assert {row.depthMean for row in variant_metrics(variants, 6).collect()} == {None}
-    assert {row.depthMean for row in measured(spark, variants)} == {None}
+    assert {row.depthMean for row in measured(variants)} == {None}
 
 
 def test_metrics__raise_on_values_that_are_no_number_a_sample(spark):
@@ -223,15 +222,30 @@ def test_metrics__raise_on_values_that_are_no_number_a_sample(spark):
         variant_metrics(two, 6).collect()
 
 
-def test_scan_once__gives_both_tables_of_one_reading(spark, tmp_path):
+@pytest.mark.parametrize("direct", [True, False])
+def test_measure__writes_variants_and_tells_the_rest_of_one_reading(
+    spark, tmp_path, monkeypatch, direct
+):
     variants, _ = many(spark)
-    store.replace(variants, tables.VARIANTS, str(tmp_path))
-    variants = store.read(spark, tables.VARIANTS, str(tmp_path))
-    ids = people(spark, [f"s{i}" for i in range(40)])
-    with measures.scan_once(variants, {"default": 40}, builds={"default": "hg38"}) as (a, b):
-        found = sorted(a.collect()), sorted(from_sums(b, ids).collect())
-    alone = sample_metrics(variants, ids, {"default": 40}, builds={"default": "hg38"})
-    assert found == (sorted(variant_metrics(variants, 40).collect()), sorted(alone.collect()))
+    if not direct:
+        monkeypatch.setattr(store, "can_adopt", lambda *_, **__: False)
+    own = variant_checks(min_call_rate=0.8)
+    measure = measures.measure(variants.repartition(3), 40, checks=own, builds={"default": "hg38"})
+    commit, told = measure.write(tables.VARIANT_QUALITY, str(tmp_path))
+    stored = store.read(spark, tables.VARIANT_QUALITY, str(tmp_path), commit.version)
+    assert sorted(stored.collect()) == sorted(variant_metrics(variants, 40, checks=own).collect())
+    failed = stored.where(F.array_contains("flags", "low_call_rate")).count()
+    assert 0 < failed == told.tally["low_call_rate"] and told.tally["rows"] == 120
+    alone = sample_metrics(variants, FORTY, builds={"default": "hg38"})
+    assert from_sums(told.sums, FORTY).equals(alone)
+
+
+def test_from_sums__a_cohort_without_variants_has_its_samples_all_the_same():
+    found = rows_of(from_sums({}, {"b": ["x"], "a": ["y", "z"]}))
+    assert [(row.cohort, row.sampleId, row.variants) for row in found] == [
+        ("a", "y", 0), ("a", "z", 0), ("b", "x", 0)
+    ]  # fmt: skip
+    assert found[0].callRate is None and found[0].depthMin is None
 
 
 def test_variant_metrics__missingness_of_cases_against_controls(spark):
@@ -244,55 +258,62 @@ def test_variant_metrics__missingness_of_cases_against_controls(spark):
     assert rows[0].missingnessPValue == pytest.approx(fisher_exact([[0, 3], [2, 0]]).pvalue)
 
 
-def trait(spark, values, name="status", texts=None):
+def trait(values, name="status", texts=None):
     rows = [
-        ("default", s, name, v, t, "f")
+        {"cohort": "default", "sampleId": s, "trait": name, "value": v, "text": t}
         for s, v, t in zip(IDS, values, texts or [None] * 6, strict=False)
     ]
-    return spark.createDataFrame(rows, tables.TRAITS.schema)
+    return pa.Table.from_pylist(rows, to_arrow_schema(tables.TRAITS.schema))
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
-def test_case_control__both_codings(spark, shift):
+def test_case_control__both_codings(shift):
     found = groups.case_control(
-        trait(spark, [0.0 + shift, 1.0 + shift, 0.0 + shift]), {"default": IDS}, "status"
+        trait([0.0 + shift, 1.0 + shift, 0.0 + shift]), {"default": IDS}, "status"
     )
     assert found["default"].tolist() == [1, 2, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0, 2.0], [1.0, 1.0], [0.5, 1.0], [None, 1.0]])
-def test_case_control__raises_on_other_values_without_naming_them(spark, values):
+def test_case_control__raises_on_other_values_without_naming_them(values):
     with pytest.raises(InputError, match="trait 'status': expected cases and controls") as caught:
-        groups.case_control(trait(spark, values), {"default": IDS}, "status")
+        groups.case_control(trait(values), {"default": IDS}, "status")
     assert "0.5" not in str(caught.value)
     with pytest.raises(InputError, match="no cohort has a trait 'other'"):
-        groups.case_control(trait(spark, values), {"default": IDS}, "other")
+        groups.case_control(trait(values), {"default": IDS}, "other")
 
 
-def test_add_sex__and_its_check(spark):
-    told = trait(spark, [1.0, 2.0, None, 0.0, None], "sex", [None, None, "Male", None, "f"])
-    rows = [(s, x) for s, x in zip(IDS, ["male", "male", None, None, "female", None], strict=True)]
-    each = spark.createDataFrame(rows, "sampleId string, inferredSex string")
-    each = groups.add_sex(each.withColumn("cohort", F.lit("default")), told, "sex")
+def test_add_sex__and_its_check():
+    told = trait([1.0, 2.0, None, 0.0, None], "sex", [None, None, "Male", None, "f"])
+    inferred = ["male", "male", None, None, "female", None]
+    each = pa.table({"cohort": ["default"] * 6, "sampleId": IDS, "inferredSex": inferred})
+    sexed = groups.add_sex(each, told, "sex")
+    assert sexed["reportedSex"].to_pylist() == ["male", "female", "male", None, "female", None]
     only = [check for check in checks(reported_sex=True) if check.name == "sex_mismatch"]
-    flags = {row.sampleId: row.flags for row in quality.flag(each, only).collect()}
+    flags = {row.sampleId: row.flags for row in rows_of(quality.flag(sexed, only))}
     assert {s for s, f in flags.items() if f} == {"b", "c"}
     with pytest.raises(InputError, match="1 samples have other values"):
-        groups.add_sex(each.drop("reportedSex"), trait(spark, [1.0, 3.0], "sex"), "sex")
+        groups.add_sex(each, trait([1.0, 3.0], "sex"), "sex")
+    with pytest.raises(InputError, match="no trait 'other'"):
+        groups.add_sex(each, told, "other")
 
 
-def test_checks__flag_outliers(spark):
-    rows = [("default", 1.0, 900 + (i == 9) * 90, 1000, 0.0) for i in range(10)]
-    schema = "cohort string, callRate double, homozygotes long, autosomalVariants long, "
-    each = spark.createDataFrame(rows, schema + "inbreedingCoefficient double")
+def test_checks__flag_outliers():
+    rows = [
+        {"cohort": c, "callRate": 1.0, "homozygotes": 900 + (i == 9) * 90,
+         "autosomalVariants": 1000 * (i != 8), "inbreedingCoefficient": 0.0}
+        for c in "ab" for i in range(10)
+    ]  # fmt: skip
+    each = pa.Table.from_pylist(rows)
     found = quality.flag(each, checks(max_heterozygosity_deviations=2.5, max_inbreeding=0.1))
-    assert [row.flags for row in found.where("size(flags) > 0").collect()] == [["heterozygosity"]]
+    assert [row.flags for row in rows_of(found)] == (
+        [[]] * 8 + [["heterozygosity"]] * 2  # the ninth has no variant, the last one differs
+    ) * 2
     with pytest.raises(TableError, match="'low_depth' cannot be computed"):
         quality.flag(each, checks(min_depth=10))
-    deep = quality.flag(
-        each.withColumn("depthMean", F.lit(None).cast("double")), checks(min_depth=1)
-    )
-    assert {tuple(row.flags) for row in deep.collect()} == {("low_depth",)}
+    unknown = each.append_column("depthMean", pa.nulls(20, pa.float64()))
+    deep = quality.flag(unknown, checks(min_depth=1))
+    assert {tuple(flags) for flags in deep["flags"].to_pylist()} == {("low_depth",)}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,16 @@ def test_computed__a_table_of_what_tasks_made(
     made = tables.SAMPLES.schema
     warehouse = str(tmp_path)
 
-    def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def numbered(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, int]:
+        total = 0
         for batch in batches:
+            total += batch.num_rows
             rows = [
                 {"cohort": r["cohort"], "sampleIndex": r["start"], "sampleId": "x", "sourceId": "f"}
                 for r in batch.to_pylist()
             ]
             yield pa.RecordBatch.from_pylist(rows, to_arrow_schema(made))
+        return total
 
     df = store.read(spark, tables.VARIANTS, home).select("cohort", "start")
     rows: stored.Rows = df
@@ -117,10 +121,11 @@ def test_computed__a_table_of_what_tasks_made(
         found = stored_rows(spark, tables.VARIANTS, home)
         assert found is not None
         rows = found.select(["cohort", "start"])
-    computed = stored.Computed(rows, numbered, made)
+    computed = stored.Computed(rows, numbered, made, operator.add)
     expected = sorted((row.cohort, row.start) for row in df.collect())
     for where in (None, "cohort IN ('default', 'other')", None):  # again: in place of the first
-        commit = computed.write(tables.SAMPLES, warehouse, where)
+        commit, told = computed.write(tables.SAMPLES, warehouse, where)
+        assert told == len(expected)
         assert commit.rows == len(expected)
         got = store.read(spark, tables.SAMPLES, warehouse, commit.version).collect()
         assert sorted((row.cohort, row.sampleIndex) for row in got) == expected
