@@ -90,6 +90,16 @@ class Transaction:
         self.version = int(self._transaction.readVersion())
         self.schema = _schema(self._transaction.metadata())
 
+    def named_files(self) -> dict[str, Any] | None:
+        """The table's files by name, where Python can tell which rows they hold: some fifty at
+        most, all in the table's folder, no row deleted inside; else None.
+        """
+        found = _listed(self._spark, self._transaction.snapshot())
+        if found is None or any(file.deletionVector() is not None for file in found):
+            return None
+        files = {unquote(str(file.path())): file for file in found}
+        return None if any("/" in name for name in files) else files
+
     def whole_files(self, rows: Mapping[str, int]) -> list[Any] | None:
         """The table's files with these numbers of rows, by name, for :meth:`commit` to remove.
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from geneai_spark import filesystems
 from geneai_spark.errors import StorageError
+from geneai_spark.table import Where
 
 ROW_GROUP_BYTES = 32 << 20
 #: Level 3 costs two fifths more time and saves two hundredths of the bytes of packed genotypes.
@@ -130,6 +131,35 @@ def stage(table: pa.Table, folder: str, statistics: Sequence[str]) -> StagedFile
     for batch in table.to_batches():
         writer.add(batch)
     return writer.close()
+
+
+def count(uri: str, where: Where) -> int:
+    """How many rows of a stored file belong to ``where``."""
+    source = filesystems.open_arrow(uri)
+    try:
+        file = pq.ParquetFile(source, read_dictionary=where.columns)
+        places = {file.metadata.schema.column(i).path: i for i in range(file.metadata.num_columns)}
+        groups = [
+            group
+            for group in range(file.num_row_groups)
+            if where.may_hold(*_range(file.metadata.row_group(group), places, where.columns))
+        ]
+        batches = file.iter_batches(1 << 17, row_groups=groups, columns=where.columns)
+        return sum(where.count(batch) for batch in batches)
+    finally:
+        source.close()
+
+
+def _range(
+    group: Any, places: dict[str, int], names: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Least and greatest values of columns in a row group, as far as its footer tells."""
+    least, greatest = {}, {}
+    for name in names:
+        told = group.column(places[name]).statistics
+        if told is not None and told.has_min_max:
+            least[name], greatest[name] = told.min, told.max
+    return least, greatest
 
 
 def _leaf(field: pa.Field) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,15 +19,12 @@ from typing import Any
 import pyarrow as pa
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import commits, filesystems, staging
 from geneai_spark.errors import ReconciliationError, TableError
 from geneai_spark.staging import StagedFile
-from geneai_spark.table import Table
-
-ALL = "true"  # selects every row of a table
+from geneai_spark.table import ALL, Table, Where
 
 
 @dataclass
@@ -140,16 +138,15 @@ def from_rows(spark: SparkSession, rows: Sequence[Mapping[str, Any]], table: Tab
 
     It goes through Arrow: no Python worker is started, and it is one partition.
     """
-    arrow = to_arrow_schema(table.schema)
-    return spark.createDataFrame(pa.Table.from_pylist(list(rows), arrow), table.schema).coalesce(1)
+    return spark.createDataFrame(table.arrow(rows), table.schema).coalesce(1)
 
 
-def replace(df: DataFrame, table: Table, warehouse: str, where: str | None = None) -> int:
+def replace(df: DataFrame, table: Table, warehouse: str, where: Where | None = None) -> int:
     """Replace the table's rows, all or those that ``where`` selects, in one commit.
 
     Args:
         df: the new rows; each must satisfy ``where``.
-        where: a SQL predicate on the table's columns, e.g. ``sourceId IN ('…')``.
+        where: which rows they take the place of.
 
     Returns:
         The table's new version.
@@ -165,7 +162,7 @@ def put(
     rows: Sequence[Mapping[str, Any]] | pa.Table,
     table: Table,
     warehouse: str,
-    where: str | None = None,
+    where: Where | None = None,
 ) -> Commit:
     """Add rows made in the driver, in place of those that ``where`` selects, in one commit.
 
@@ -173,7 +170,7 @@ def put(
     nothing is replaced and the storage allows.
     """
     if not isinstance(rows, pa.Table):
-        rows = pa.Table.from_pylist(list(rows), to_arrow_schema(table.schema))
+        rows = table.arrow(rows)
     if can_adopt(spark, table, warehouse):
         staged = staging.stage(rows, prepare(spark, table, warehouse), table.statistics)
         files = [staged] if staged else []
@@ -188,7 +185,7 @@ def append(df: DataFrame, table: Table, warehouse: str) -> int:
 
 
 def write(
-    df: DataFrame, table: Table, warehouse: str, *, where: str | None = None, add: bool = False
+    df: DataFrame, table: Table, warehouse: str, *, where: Where | None = None, add: bool = False
 ) -> Commit:
     """What :func:`replace` and :func:`append` do, with the commit's figures."""
     spark, uri = df.sparkSession, path(warehouse, table)
@@ -200,7 +197,7 @@ def write(
     writer = df.write.format("delta").mode("append" if add else "overwrite")
     writer = writer.option("userMetadata", mark)
     if where is not None:
-        writer = writer.option("replaceWhere", where)
+        writer = writer.option("replaceWhere", where.sql)
     if table.open_columns and {n.lower() for n in df.columns} - {n.lower() for n in stored.names}:
         writer = writer.option("mergeSchema", "true")
     with _plain_binaries(spark, df.schema):
@@ -245,7 +242,7 @@ def adopt(
     table: Table,
     warehouse: str,
     *,
-    where: str | None = None,
+    where: Where | None = None,
     applications: Sequence[str] = (),
 ) -> Commit:
     """Make files staged in the folder that :func:`prepare` gave part of the table, in one commit.
@@ -270,10 +267,9 @@ def adopt(
     if where == ALL:
         gone = begun.every_file()
     elif where is not None and not new:
-        stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
-        found = stored.where(where).groupBy("_metadata.file_name").count().collect()
+        found = _count(spark, begun, table, warehouse, where)
         if found:
-            held = begun.whole_files({row[0]: row[1] for row in found})
+            held = begun.whole_files(found)
             if held is None:
                 return _rewrite(spark, files, schema, table, warehouse, where)
             gone = held
@@ -288,6 +284,22 @@ def adopt(
     return Commit(number, rows, len(files), size)
 
 
+def _count(
+    spark: SparkSession, begun: commits.Transaction, table: Table, warehouse: str, where: Where
+) -> dict[str, int]:
+    """How many rows of each file belong to ``where``; files without such rows are left out."""
+    files = begun.named_files()
+    if files is not None and filesystems.is_known(warehouse):
+        place = folder(warehouse, table)
+        with ThreadPoolExecutor(8) as pool:
+            counts = pool.map(lambda name: staging.count(f"{place}/{name}", where), files)
+            return {name: n for name, n in zip(files, counts, strict=True) if n}
+    uri = path(warehouse, table)
+    stored = spark.read.format("delta").option("versionAsOf", begun.version).load(uri)
+    counted = stored.where(where.sql).groupBy("_metadata.file_name").count().collect()
+    return {row[0]: row[1] for row in counted}
+
+
 def discard(files: Sequence[StagedFile], table: Table, warehouse: str) -> None:
     """Remove staged files that were not adopted."""
     for file in files:
@@ -295,13 +307,13 @@ def discard(files: Sequence[StagedFile], table: Table, warehouse: str) -> None:
 
 
 def take_back(
-    spark: SparkSession, table: Table, warehouse: str, where: str, before: int | None
+    spark: SparkSession, table: Table, warehouse: str, where: Where, before: int | None
 ) -> None:
     """Make the rows that ``where`` selects what they were at version ``before`` (None: none).
 
     Not the whole table: others may have written since.
     """
-    rows = read(spark, table, warehouse, before).where(where)
+    rows = read(spark, table, warehouse, before).where(where.sql)
     write(rows.limit(0) if before is None else rows, table, warehouse, where=where)
 
 
@@ -397,7 +409,7 @@ def _rewrite(
     schema: StructType,
     table: Table,
     warehouse: str,
-    where: str,
+    where: Where,
 ) -> Commit:
     """Replace rows by those of staged files, which are read by Spark and then removed."""
     with _set(spark, {"spark.databricks.delta.formatCheck.enabled": "false"}):

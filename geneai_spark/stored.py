@@ -24,7 +24,7 @@ from pyspark.sql.types import StructType
 
 from geneai_spark import filesystems, store, tasks
 from geneai_spark.staging import FileWriter, StagedFile
-from geneai_spark.table import Table
+from geneai_spark.table import ALL, Table, Where
 from geneai_spark.tasks import Batches
 
 T = TypeVar("T")
@@ -89,6 +89,15 @@ class StoredRows:
 Rows: TypeAlias = DataFrame | StoredRows
 
 
+def as_computed(df: DataFrame) -> Computed:
+    """Rows as they are, to be written by tasks."""
+
+    def same(batches: Batches) -> Batches:
+        yield from batches
+
+    return Computed(df, same, df.schema)
+
+
 def _nothing(one: Any, other: Any) -> None:
     """What tasks told that told nothing."""
 
@@ -141,7 +150,7 @@ class Computed:
 
         return tasks.fold(self.rows, exhausted, self.merge, tasks=self._tasks)
 
-    def write(self, table: Table, warehouse: str, where: str | None = None) -> Written:
+    def write(self, table: Table, warehouse: str, where: Where | None = None) -> Written:
         """Replace a table's rows, as `store.replace` does; the tasks write them where they can."""
         spark = self.rows.spark if isinstance(self.rows, StoredRows) else self.rows.sparkSession
         if not store.can_adopt(spark, table, warehouse):
@@ -164,9 +173,7 @@ class Computed:
 
         files, told = tasks.fold(self.rows, work, merged, tasks=self._tasks) or ([], None)
         try:
-            commit = store.adopt(
-                spark, files, self.schema, table, warehouse, where=where or store.ALL
-            )
+            commit = store.adopt(spark, files, self.schema, table, warehouse, where=where or ALL)
         except Exception:
             store.discard(files, table, warehouse)
             raise
@@ -176,7 +183,7 @@ class Computed:
     def _tasks(self) -> int | None:
         return len(self.rows.parts) if isinstance(self.rows, StoredRows) else None
 
-    def _write_by_spark(self, table: Table, warehouse: str, where: str | None) -> Written:
+    def _write_by_spark(self, table: Table, warehouse: str, where: Where | None) -> Written:
         """Rows and what is told in one DataFrame, which waits on the workers' disks."""
         function, arrow = self.function, to_arrow_schema(self.schema)
         extra = tasks.RESULT_SCHEMA

@@ -7,10 +7,15 @@ difference at once and casts nothing. The tables themselves are declared in `tab
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import DataType, StructField, StructType
 
 from geneai_spark.errors import TableError
@@ -19,6 +24,87 @@ from geneai_spark.errors import TableError
 def columns(*columns: tuple[str, DataType, str]) -> StructType:
     """A schema from (name, type, comment); columns may be null, keys never are."""
     return StructType([StructField(n, t, True, {"comment": c}) for n, t, c in columns])
+
+
+@dataclass(frozen=True)
+class Where:
+    """Rows of a table by the values of text columns, for Spark and for Python alike.
+
+    ``Where.of(cohort="a", trait=["x", "y"]) | Where.of(sourceId="f")``
+
+    Attributes:
+        cases: a row belongs if in one of them each column has one of the values.
+    """
+
+    cases: tuple[Mapping[str, tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, **values: str | Iterable[str]) -> Where:
+        """Rows that have one of these values in each of the columns."""
+        listed = {
+            name: (given,) if isinstance(given, str) else tuple(sorted(set(given)))
+            for name, given in values.items()
+        }
+        return cls((listed,))
+
+    def __or__(self, other: Where) -> Where:
+        """Rows of either."""
+        return Where((*self.cases, *other.cases))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are looked at."""
+        return sorted({name for case in self.cases for name in case})
+
+    @property
+    def sql(self) -> str:
+        """As a condition of Spark SQL."""
+        cases = [
+            " AND ".join(
+                f"`{name}` IN ({', '.join(map(_literal, values))})" if values else "false"
+                for name, values in case.items()
+            )
+            for case in self.cases
+        ]
+        return " OR ".join(f"({case or 'true'})" for case in cases) or "false"
+
+    def count(self, batch: pa.RecordBatch) -> int:
+        """How many rows of a batch belong; its columns may be dictionaries."""
+        found = pa.array([False]).take(pa.array([0] * batch.num_rows, pa.int32()))
+        for case in self.cases:
+            own = pa.array([True]).take(pa.array([0] * batch.num_rows, pa.int32()))
+            for name, values in case.items():
+                own = pc.and_(own, _is_in(batch.column(name), values))
+            found = pc.or_(found, own)
+        return int(pc.sum(found).as_py() or 0)
+
+    def may_hold(self, least: Mapping[str, str], greatest: Mapping[str, str]) -> bool:
+        """Whether rows may belong whose columns lie between these values, where they are known."""
+        return any(
+            all(
+                name not in least
+                or name not in greatest
+                or any(least[name] <= value <= greatest[name] for value in values)
+                for name, values in case.items()
+            )
+            for case in self.cases
+        )
+
+
+ALL = Where(({},))  # every row
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _is_in(column: pa.Array, values: tuple[str, ...]) -> pa.BooleanArray:
+    wanted = pa.array(values, pa.string())
+    if isinstance(column, pa.DictionaryArray):
+        here = pc.is_in(column.dictionary, wanted)
+        return pc.fill_null(here.take(column.indices), False)
+    return pc.is_in(column, wanted)
 
 
 @dataclass(frozen=True)
@@ -45,6 +131,10 @@ class Table:
     statistics: tuple[str, ...] = ()
     open_columns: tuple[str, ...] = ()
     optional: StructType = StructType()
+
+    def arrow(self, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+        """A few rows, by name of the declared columns, as Arrow has them."""
+        return pa.Table.from_pylist(list(rows), to_arrow_schema(self.schema))
 
     def is_open(self, column: str) -> bool:
         """Whether an undeclared ``column`` may be in the table."""

@@ -66,6 +66,7 @@ def fold(
     merge: Callable[[T, T], T],
     *,
     tasks: int | None = None,
+    groups: int = GROUPS,
 ) -> T | None:
     """Put together what ``function`` makes of the rows of each task, in the order of the tasks.
 
@@ -75,6 +76,7 @@ def fold(
         merge: of two results; may change the first. Must be associative.
         tasks: how many there are, where that is known: results of more than ``FEW``, or of an
             unknown number, are put together by tasks before the driver sees them.
+        groups: as so many; the driver puts those together.
 
     Returns:
         None where no task gave anything.
@@ -86,10 +88,16 @@ def fold(
         if value is not None:
             yield result(value)
 
-    return gather(rows.mapInArrow(work, _RESULT), merge, tasks=tasks)
+    return gather(rows.mapInArrow(work, _RESULT), merge, tasks=tasks, groups=groups)
 
 
-def gather(results: DataFrame, merge: Callable[[T, T], T], *, tasks: int | None = None) -> T | None:
+def gather(
+    results: DataFrame,
+    merge: Callable[[T, T], T],
+    *,
+    tasks: int | None = None,
+    groups: int = GROUPS,
+) -> T | None:
     """The second half of :func:`fold`, of its rows: ``RESULT_SCHEMA``."""
 
     def together(batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -101,7 +109,7 @@ def gather(results: DataFrame, merge: Callable[[T, T], T], *, tasks: int | None 
             yield result(value)
 
     if tasks is None or tasks > FEW:
-        results = results.repartitionById(GROUPS, F.col(_PART) % GROUPS)
+        results = results.repartitionById(groups, F.col(_PART) % groups)
         results = results.sortWithinPartitions(_PART).mapInArrow(together, _RESULT)
     found = sorted(results.collect(), key=lambda row: int(row[_PART]))
     values = [pickle.loads(row[_VALUE]) for row in found]

@@ -11,6 +11,7 @@ from geneai_spark import cohorts, genome, job, progress, quality, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.quality import groups, measures, samples, variants
 from geneai_spark.stored import collect, stored_rows
+from geneai_spark.table import ALL
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             each = groups.add_sex(each, values(config.sex), config.sex)
         checks = config.sample_checks()
         each = quality.flag(each, checks).select(tables.SAMPLE_QUALITY.schema.names)
-        store.put(spark, each, tables.SAMPLE_QUALITY, home, where=store.ALL)
+        store.put(spark, each, tables.SAMPLE_QUALITY, home, where=ALL)
         people = quality.tally(each, checks)
         stage.result = (
             f"{found['rows']:,} variants, {found['passed']:,} passed all checks; "

@@ -10,8 +10,9 @@ from pyspark.sql import SparkSession
 from geneai_spark import job, progress, selection, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.features import EXTRACTORS, doses, structure
-from geneai_spark.ingest.checks import quoted
 from geneai_spark.selection import SelectionOptions
+from geneai_spark.stored import Computed
+from geneai_spark.table import Where
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     with doses.holding() as hold:
         with progress.stage("pack doses", spark) as stage:
             study, counts = structure.study(
-                config.cohort, chosen.sample_ids, chosen.rows, chosen.variants, options, hold
+                config.cohort, chosen.sample_ids, chosen.rows, chosen.scanned, options, hold
             )
             study = replace(study, seed=config.seed)
             told |= counts
@@ -52,7 +53,10 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
                     study = _for_pca(spark, config, study)
                 extracted = EXTRACTORS[name](study, options)
                 for table, rows in extracted.rows:
-                    store.replace(rows, table, config.warehouse, where=_own(config))
+                    if isinstance(rows, Computed):
+                        rows.write(table, config.warehouse, _own(config))
+                    else:
+                        store.put(spark, rows, table, config.warehouse, _own(config))
                 stage.result = ", ".join(f"{k} {v:,.5g}" for k, v in extracted.numbers.items())
             study = extracted.study
             told |= extracted.numbers
@@ -62,10 +66,10 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
 def _for_pca(spark: SparkSession, config: Config, study: structure.Study) -> structure.Study:
     """Take up what pruning and kinship found, in this run or an earlier one, if asked for."""
     if config.pruned and study.pruned is None:
-        kept = store.read(spark, tables.PRUNED_VARIANTS, config.warehouse).where(_own(config))
+        kept = store.read(spark, tables.PRUNED_VARIANTS, config.warehouse).where(_own(config).sql)
         study = study.keep_only(kept)
     if config.unrelated:
-        pairs = store.read(spark, tables.KINSHIP, config.warehouse).where(_own(config))
+        pairs = store.read(spark, tables.KINSHIP, config.warehouse).where(_own(config).sql)
         here = {int(row) for row in study.rows}
         found = (tuple(pair) for pair in pairs.select("sampleIndex1", "sampleIndex2").collect())
         gone = selection.related(pair for pair in found if here.issuperset(pair))
@@ -73,8 +77,8 @@ def _for_pca(spark: SparkSession, config: Config, study: structure.Study) -> str
     return study
 
 
-def _own(config: Config) -> str:
-    return f"cohort = {quoted(config.cohort)}"
+def _own(config: Config) -> Where:
+    return Where.of(cohort=config.cohort)
 
 
 if __name__ == "__main__":

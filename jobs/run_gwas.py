@@ -14,6 +14,7 @@ from geneai_spark.errors import InputError
 from geneai_spark.report import manhattan
 from geneai_spark.selection import SelectionOptions
 from geneai_spark.stored import stored_rows
+from geneai_spark.table import Where
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         missing_genotypes=config.missing_genotypes,
         engine=config.engine,
     )
-    own = summary.rows_of(config.cohort, config.traits, "linear")
+    own = Where.of(cohort=config.cohort, test="linear", trait=config.traits)
     with progress.stage("run gwas", spark) as stage:
         tested.write(tables.ASSOCIATIONS, config.warehouse, own)
-        stored = store.read(spark, tables.ASSOCIATIONS, config.warehouse).where(own)
+        stored = store.read(spark, tables.ASSOCIATIONS, config.warehouse).where(own.sql)
         read = stored_rows(
             spark, tables.ASSOCIATIONS, config.warehouse, cohort=config.cohort, test="linear"
         )

@@ -18,7 +18,6 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from scipy import stats
 
-from geneai_spark.ingest.checks import quoted
 from geneai_spark.stored import Rows, fold_rows
 from geneai_spark.tasks import Batches
 
@@ -161,12 +160,6 @@ def numbers(associations: Rows, traits: Sequence[str]) -> dict[str, int | float 
             found[f"min_p_{trait}"] = one.best[0]
             found[f"top_hit_{trait}"] = one.best[-1]
     return found
-
-
-def rows_of(cohort: str, traits: Sequence[str], test: str) -> str:
-    """Give the SQL predicate that selects these traits' rows of ``associations``."""
-    listed = ", ".join(map(quoted, traits))
-    return f"cohort = {quoted(cohort)} AND test = {quoted(test)} AND trait IN ({listed})"
 
 
 def _by_strength() -> list[Column | str]:

@@ -11,9 +11,6 @@ Only bi-allelic, diploid records of autosomes are taken: see :func:`usable`.
 
 from __future__ import annotations
 
-import gc
-import sys
-import zipimport
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -21,15 +18,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark import StorageLevel, TaskContext
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import pyarrow.compute as pc
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import genome, genotypes, tables
 from geneai_spark.errors import TableError
 from geneai_spark.features import dose_kernels as kernels
+from geneai_spark.stored import StoredRows, fold_rows
+from geneai_spark.tasks import Batches, quicken
 
 Planes: TypeAlias = npt.NDArray[np.uint64]
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -43,7 +42,7 @@ BLOCK_BYTES = 8 << 20  # of genotypes, or of numbers made of them, that a worker
 
 
 def pack(
-    variants: DataFrame, n_samples: int, rows: Rows, *, min_frequency: float = 0.0
+    variants: StoredRows | DataFrame, n_samples: int, rows: Rows, *, min_frequency: float = 0.0
 ) -> DataFrame:
     """Pack the doses of some samples at the usable variants.
 
@@ -66,7 +65,7 @@ def pack(
     step = max(1, BLOCK_BYTES // (2 * max(n_samples, 1)))
 
     def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for block in slices(batches, step):
+        for block in slices(_usable(batches), step):
             calls = block.column("call_genotype"), n_samples, block.column("call_ploidy")
             found = kernels.pack(genotypes.calls(*calls), rows)
             keys = [block.column(name) for name in KEYS]
@@ -74,13 +73,36 @@ def pack(
             common = minor_frequency(kernels.counts(found, len(rows))) >= min_frequency
             yield (made.filter(pa.array(common)) if min_frequency > 0 else made).cast(ARROW)
 
-    return variants.where(usable()).select(needed).mapInArrow(packed, SCHEMA)
+    return variants.select(needed).mapInArrow(packed, SCHEMA)
 
 
-def usable() -> Column:
-    """Whether a record of ``variants`` is bi-allelic, diploid-wide, and on an autosome."""
-    autosomal = F.upper("contigName").isin(sorted(genome.autosomes()))
-    return autosomal & (F.col("call_ploidy") == 2) & (F.size("alternateAlleles") == 1)
+def usable(batch: pa.RecordBatch) -> pa.BooleanArray:
+    """Whether records of ``variants`` are bi-allelic, diploid-wide, and on an autosome."""
+    autosomes = pa.array(sorted(genome.autosomes()))
+    found = pc.is_in(pc.utf8_upper(batch.column("contigName")), autosomes)
+    found = pc.and_(found, pc.equal(batch.column("call_ploidy"), 2))
+    alts = pc.list_value_length(batch.column("alternateAlleles"))
+    return pc.fill_null(pc.and_(found, pc.equal(alts, 1)), False)
+
+
+def count_usable(variants: StoredRows | DataFrame) -> tuple[int, int]:
+    """How many variants there are, and how many of them are :func:`usable`."""
+
+    def counted(batches: Batches) -> tuple[int, int]:
+        rows = [(batch.num_rows, int(pc.sum(usable(batch)).as_py() or 0)) for batch in batches]
+        return sum(row[0] for row in rows), sum(row[1] for row in rows)
+
+    def added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+        return one[0] + other[0], one[1] + other[1]
+
+    needed = ["contigName", "call_ploidy", "alternateAlleles"]
+    return fold_rows(variants, needed, counted, added) or (0, 0)
+
+
+def _usable(batches: Batches) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        good = usable(batch)
+        yield batch if pc.all(good).as_py() else batch.filter(good)
 
 
 def subset(doses: DataFrame, rows: Rows) -> DataFrame:
@@ -114,35 +136,12 @@ def holding() -> Iterator[Hold]:
 # ---------------------------------------------------------------- inside a worker
 
 
-def partition() -> int:
-    """Number of the partition that this worker is at."""
-    context = TaskContext.get()
-    assert context is not None
-    return int(context.partitionId())
-
-
 def slices(batches: Iterable[pa.RecordBatch], step: int) -> Iterator[pa.RecordBatch]:
     """Cut batches into ones of at most ``step`` rows; no copies."""
     for batch in batches:
         for first in range(0, batch.num_rows, step):
             yield batch.slice(first, step)
     quicken()
-
-
-def quicken() -> None:
-    """Spare each later task of this worker some fifth of a second of processor time.
-
-    Before a task PySpark invalidates Python's import caches, for which the importer of each
-    package inside ``pyspark.zip`` reads that file's whole directory again: importers that are
-    forgotten are made anew when needed, from what is still known. After it PySpark collects
-    garbage, in all that Numba and SciPy brought: what is here to stay need not be looked through.
-    """
-    for path, importer in list(sys.path_importer_cache.items()):
-        if isinstance(importer, zipimport.zipimporter):
-            del sys.path_importer_cache[path]
-    if not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()
 
 
 def planes(column: pa.Array) -> Planes:

@@ -28,6 +28,7 @@ from geneai_spark import tables
 from geneai_spark.errors import InputError
 from geneai_spark.features import dose_kernels as kernels
 from geneai_spark.features import doses as packing
+from geneai_spark.tasks import partition
 
 #: KING's cut-offs: the relationship of a coefficient above each.
 DEGREES = {"duplicate": 0.354, "first": 0.177, "second": 0.0884, "third": 0.0442}
@@ -84,7 +85,7 @@ def king(
     ids = pa.array(sample_ids, pa.string())
 
     def transposed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        task = packing.partition() << 32  # makes the chunks' numbers unique
+        task = partition() << 32  # makes the chunks' numbers unique
         for number, block in enumerate(packing.slices(batches, step)):
             bits = kernels.transpose(packing.planes(block.column("doses")), n)
             for b in range(blocks):

@@ -4,45 +4,45 @@ A variant's doses less their mean, over sqrt(2 p (1 - p)) with p = mean / 2, mis
 and others 2006, doi:10.1038/ng1847; Patterson and others 2006): X, (variants, samples). Scores
 are those of the textbook on its transpose: what scikit-learn's full decomposition gives.
 
-Rows of X lie spread over the cluster, and X'X (samples, samples) is never made: block Lanczos
-with a random start and full orthogonalisation (Musco and Musco 2015, arXiv:1504.05477: best of the
-randomised methods per pass) needs only Y = X'(X Q) for thin Q (samples, 2 k), a sum over
-variants. It stops when the eigenvectors' residuals are below a tolerance, so accuracy is known,
-not hoped for. Everything is in double precision; sums over partitions differ by rounding alone.
+Block Lanczos with a random start and full orthogonalisation (Musco and Musco 2015,
+arXiv:1504.05477: best of the randomised methods per pass) needs only Y = X'(X Q) for thin Q
+(samples, 2 k). It stops when the eigenvectors' residuals are below a tolerance, so accuracy is
+known, not hoped for. Rows of X lie spread over the cluster. Of up to ``MAX_GRAM`` samples X'X is
+made in one pass, and the driver multiplies with it; of more it is never made: each Y is a pass, a
+sum over variants. Everything is in double precision; sums over partitions differ by rounding alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import BinaryType, IntegerType, LongType, StructField, StructType
 from scipy import linalg
+from scipy.linalg import blas
+from threadpoolctl import threadpool_limits
 
 from geneai_spark import tables
 from geneai_spark.errors import InputError
 from geneai_spark.features import doses as packing
 from geneai_spark.features.doses import Matrix
+from geneai_spark.stored import Computed
+from geneai_spark.tasks import GROUPS, Batches, fold
 
 MAX_PASSES = 100
-FEW_PARTIALS = 32  # sums of partitions that the driver adds up itself
+MAX_GRAM = 3000  # samples: their X'X has 72 MB, and costs less to make than some 20 passes
+GRAM_BYTES = 16 << 20  # of X, at once
+DRIVER_BYTES = 256 << 20  # of X'X of all tasks, which the driver adds up itself
+_BLOCK = 256
 
-_PARTIAL = StructType(
-    [
-        StructField("part", IntegerType()),
-        StructField("records", LongType()),
-        StructField("sum", BinaryType()),
-    ]
-)
-Terms: TypeAlias = Iterator[tuple[int, Matrix]]  # records, and a flat array of what is summed
+Terms: TypeAlias = Iterator[tuple[int, Matrix]]  # records, and an array of what is summed
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def fit(
     """Find the first ``k`` principal components.
 
     Args:
-        doses: from ``doses.pack`` or ``doses.subset``; read some ten times, so better held.
+        doses: from ``doses.pack`` or ``doses.subset``; read ``Components.passes`` times, so better
+            held.
         n: samples that it has.
         k: components, at most one less than samples and no more than variants that vary.
         oversample: further columns of a block: more work a pass, fewer passes.
@@ -104,11 +105,23 @@ def fit(
         raise InputError(f"{k} components of {n} samples: expected 1 to {n - 1}")
     start = np.random.default_rng(seed).standard_normal((n, width))
     newest, _ = np.linalg.qr(start)
+    with threadpool_limits(1):  # these matrices are small: a second thread would only wait, busily
+        return _lanczos(doses, n, newest, k, tolerance)
+
+
+def _lanczos(doses: DataFrame, n: int, newest: Matrix, k: int, tolerance: float) -> Components:
+    """Find components from a start, orthonormal columns ``newest``, (samples, columns)."""
     V, AV = newest, np.empty((n, 0))  # (samples, columns): the basis, and X'X times it
     small = np.empty((0, 0))  # V'X'X V, (columns, columns)
-    groups, passes = _groups(doses), 0
+    tasks, passes = _tasks(doses), 0
+    whole = _gram(doses, n, tasks) if n <= MAX_GRAM else None
+    if whole is not None:
+        tolerance = min(tolerance, 1e-7)  # costs next to nothing
     while True:
-        product = _times(doses, n, newest, groups)
+        if whole is None:
+            product = _times(doses, n, newest, tasks)
+        else:
+            product = replace(whole, sum=whole.sum @ newest)
         passes += 1
         AV = np.hstack([AV, product.sum])
         small = _bordered(small, V.T @ product.sum)
@@ -139,12 +152,12 @@ def fit(
         np.sqrt(values),
         product.total,
         product.variants,
-        passes,
+        passes if whole is None else 1,
         float(residuals.max()),
     )
 
 
-def loadings(doses: DataFrame, n: int, found: Components) -> DataFrame:
+def loadings(doses: DataFrame, n: int, found: Components) -> Computed:
     """Give what projects samples: rows of ``features_pca_loadings``, variants that vary only.
 
     Args:
@@ -156,7 +169,7 @@ def loadings(doses: DataFrame, n: int, found: Components) -> DataFrame:
     arrow = to_arrow_schema(schema)
     right = found.scores / np.square(found.singular_values)  # (samples, k): u / s
 
-    def loaded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def loaded(batches: Batches) -> Iterator[pa.RecordBatch]:
         for batch, x, mean, scale in _standardised(batches, n):
             columns = {name: batch.column(name) for name in packing.KEYS}
             alts = columns.pop("alternateAlleles")
@@ -165,7 +178,7 @@ def loadings(doses: DataFrame, n: int, found: Components) -> DataFrame:
             columns["loadings"] = _lists(x @ right)
             yield pa.RecordBatch.from_pydict(columns).select(arrow.names).cast(arrow)
 
-    return doses.mapInArrow(loaded, schema)
+    return Computed(doses, loaded, schema)
 
 
 def project(doses: DataFrame, n: int, loadings: DataFrame, *, min_matched: float = 1.0) -> Matrix:
@@ -191,7 +204,7 @@ def project(doses: DataFrame, n: int, loadings: DataFrame, *, min_matched: float
     alt = F.col("alternateAlleles")[0].alias("alternateAllele")
     joined = doses.select(*place[:3], alt, "doses").join(own, place, how="inner")
 
-    def scored(batches: Iterable[pa.RecordBatch]) -> Terms:
+    def scored(batches: Batches) -> Terms:
         for block in packing.slices(batches, _step(n)):
             found = packing.planes(block.column("doses"))
             mean, scale = (block.column(c).to_numpy() for c in ("mean", "scale"))
@@ -199,7 +212,7 @@ def project(doses: DataFrame, n: int, loadings: DataFrame, *, min_matched: float
             weights = block.column("loadings").flatten().to_numpy()
             yield len(x), x.T @ weights.reshape(len(x), -1)
 
-    used, sums = _add_up(joined.select("doses", "mean", "scale", "loadings"), scored, 8)
+    used, sums = _add_up(joined.select("doses", "mean", "scale", "loadings"), scored)
     if not min_matched * wanted <= used <= wanted or not used:
         raise InputError(f"projection: {used:,} matches of the {wanted:,} variants with loadings")
     return sums.reshape(n, len(first[0]))
@@ -214,25 +227,71 @@ class _Product:
     variants: int
 
 
-def _times(doses: DataFrame, n: int, Q: Matrix, groups: int) -> _Product:
+def _times(doses: DataFrame, n: int, Q: Matrix, tasks: int) -> _Product:
     """Multiply X'X with Q (samples, columns) in one pass over the doses."""
 
-    def multiplied(batches: Iterable[pa.RecordBatch]) -> Terms:
+    def multiplied(batches: Batches) -> Terms:
         for _, x, _, _ in _standardised(batches, n):  # (records, samples)
-            product = x.T @ (x @ Q)  # einsum vs,vt,tc->sc: variant, sample, column
+            thin = np.ascontiguousarray((x @ Q).T)  # (columns, records)
+            product = thin @ x  # X'(X Q), transposed: twice as fast as x.T @ thin.T
             yield len(x), np.append(product.ravel(), np.vdot(x, x))
 
-    variants, sums = _add_up(doses.select("doses"), multiplied, groups)
+    variants, sums = _add_up(doses.select("doses"), multiplied, tasks=tasks)
     if not variants:
-        raise InputError("principal components: no variant varies among the samples")
-    return _Product(sums[:-1].reshape(Q.shape), float(sums[-1]), variants)
+        raise InputError(NOTHING_VARIES)
+    return _Product(sums[:-1].reshape(Q.shape[::-1]).T, float(sums[-1]), variants)
+
+
+def _gram(doses: DataFrame, n: int, tasks: int) -> _Product:
+    """X'X, (samples, samples), in one pass over the doses."""
+    step = max(1, GRAM_BYTES // (8 * n))
+
+    def multiplied(batches: Batches) -> Terms:
+        records, total = 0, np.zeros((n, n), order="F")
+        for _, x, _, _ in _standardised(batches, n, step):  # (records, samples)
+            total = blas.dsyrk(1.0, x.T, beta=1.0, c=total, overwrite_c=1)  # its upper triangle
+            records += len(x)
+        if records:
+            yield records, _upper(total)
+
+    few = max(1, min(GROUPS, DRIVER_BYTES // (8 * n * n)))  # matrices that the driver adds up
+    tell = tasks if tasks <= few else None
+    chosen = doses.select("doses")
+    variants, upper = _add_up(chosen, multiplied, tasks=tell, groups=few)
+    if not variants:
+        raise InputError(NOTHING_VARIES)
+    whole = _whole(upper, n)
+    return _Product(whole, float(np.trace(whole)), variants)
+
+
+def _upper(symmetric: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The blocks on and above the diagonal, which alone are looked at, one after another, flat."""
+    n = len(symmetric)
+    blocks = (symmetric[i : i + _BLOCK, i:] for i in range(0, n, _BLOCK))
+    return np.concatenate([block.ravel() for block in blocks])
+
+
+def _whole(upper: Matrix, n: int) -> Matrix:
+    """Undo :func:`_upper`, (n, n)."""
+    whole, at = np.empty((n, n)), 0
+    for i in range(0, n, _BLOCK):
+        rows = min(_BLOCK, n - i)
+        block = upper[at : at + rows * (n - i)].reshape(rows, n - i)
+        at += block.size
+        diagonal = np.triu(block[:, :rows])
+        whole[i : i + rows, i:], whole[i:, i : i + rows] = block, block.T
+        whole[i : i + rows, i : i + rows] = diagonal + np.triu(diagonal, 1).T
+    return whole
+
+
+NOTHING_VARIES = "principal components: no variant varies among the samples"
 
 
 def _standardised(
-    batches: Iterable[pa.RecordBatch], n: int
+    batches: Batches, n: int, step: int | None = None
 ) -> Iterator[tuple[pa.RecordBatch, Matrix, Matrix, Matrix]]:
     """Give blocks of variants that vary: their rows, X (records, n), means and scales."""
-    for block in packing.slices(batches, _step(n)):
+    for block in packing.slices(batches, step or _step(n)):
         found = packing.planes(block.column("doses"))
         mean, scale = packing.moments(packing.counts(found, n))
         varies = scale > 0
@@ -244,51 +303,30 @@ def _standardised(
 
 
 def _add_up(
-    df: DataFrame, terms: Callable[[Iterable[pa.RecordBatch]], Terms], groups: int = 0
+    df: DataFrame,
+    terms: Callable[[Batches], Terms],
+    *,
+    tasks: int | None = None,
+    groups: int = GROUPS,
 ) -> tuple[int, Matrix]:
-    """Sum what ``terms`` gives over all of ``df``, always in the order of its partitions.
+    """Sum what ``terms`` gives over all of ``df``, always in the order of its partitions."""
 
-    A partition adds its own up; with ``groups`` tasks add many partitions' sums up before the
-    driver sees them.
-    """
+    def added(batches: Batches) -> tuple[int, Matrix] | None:
+        records, total = 0, np.empty(0)
+        for more, term in terms(batches):
+            total = np.add(total, term, out=total) if records else term
+            records += more
+        return (records, total) if records else None
 
-    def partial(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield from _row(packing.partition(), terms(batches))
+    def merged(one: tuple[int, Matrix], other: tuple[int, Matrix]) -> tuple[int, Matrix]:
+        return one[0] + other[0], one[1] + other[1]
 
-    def together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        rows = (row for batch in packing.slices(batches, 1) for row in batch.to_pylist())
-        yield from _row(packing.partition(), _sums(rows))
-
-    sums = df.mapInArrow(partial, _PARTIAL)
-    if groups:
-        sums = sums.repartitionById(groups, F.col("part") % groups)
-        sums = sums.sortWithinPartitions("part").mapInArrow(together, _PARTIAL)
-    rows = sorted((row.asDict() for row in sums.collect()), key=lambda row: int(row["part"]))
-    records, total = 0, np.empty(0)
-    for more, term in _sums(rows):
-        records, total = records + more, total + term if records else term
-    return records, total
+    return fold(df, added, merged, tasks=tasks, groups=groups) or (0, np.empty(0))
 
 
-def _sums(rows: Iterable[dict[str, Any]]) -> Terms:
-    return ((row["records"], np.frombuffer(row["sum"])) for row in rows)
-
-
-def _row(part: int, terms: Terms) -> Iterator[pa.RecordBatch]:
-    """Give the sum of terms as a row; none where there are no terms."""
-    records, total = 0, np.empty(0)
-    for more, term in terms:
-        total = np.add(total, term, out=total) if records else np.array(term)
-        records += more
-    if records:
-        row = {"part": part, "records": records, "sum": total.tobytes()}
-        yield pa.RecordBatch.from_pylist([row], to_arrow_schema(_PARTIAL))
-
-
-def _groups(doses: DataFrame) -> int:
-    """How many groups partitions' sums need: none where the driver can take all of them."""
-    parts = doses.select(F.spark_partition_id().alias("part")).distinct().count()
-    return math.isqrt(parts) if parts > FEW_PARTIALS else 0
+def _tasks(doses: DataFrame) -> int:
+    """How many tasks a pass has."""
+    return doses.select(F.spark_partition_id().alias("part")).distinct().count()
 
 
 def _bordered(small: Matrix, border: Matrix) -> Matrix:

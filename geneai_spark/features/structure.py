@@ -8,14 +8,15 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from geneai_spark import store, tables
+from geneai_spark import tables
 from geneai_spark.config import option
 from geneai_spark.errors import InputError
 from geneai_spark.features import doses as packing
 from geneai_spark.features import kinship, ld, pca
+from geneai_spark.stored import Computed, Rows, as_computed
 from geneai_spark.table import Table
 
 
@@ -31,7 +32,7 @@ class StructureOptions:
         "kinship: refuse more samples; the work grows with their square", kinship.MAX_SAMPLES
     )
     k: int = option("pca: how many components", 10)
-    tolerance: float = option("pca: stop at this relative residual", 1e-7)
+    tolerance: float = option("pca: stop at this relative residual", 1e-4)
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
@@ -78,7 +79,7 @@ class Study:
 class Extracted(NamedTuple):
     """New rows of tables, numbers for the run's metrics, and the study for the next extractor."""
 
-    rows: list[tuple[Table, DataFrame]]
+    rows: list[tuple[Table, Computed | pa.Table]]
     numbers: dict[str, int | float]
     study: Study
 
@@ -90,7 +91,7 @@ def study(
     cohort: str,
     sample_ids: Sequence[str],
     rows: packing.Rows,
-    variants: DataFrame,
+    variants: Rows,
     options: StructureOptions,
     hold: packing.Hold,
 ) -> tuple[Study, dict[str, int]]:
@@ -111,11 +112,10 @@ def study(
     Raises:
         InputError: no variant can be used.
     """
-    unfit = F.count_if(~F.coalesce(packing.usable(), F.lit(False)))
+    whole, fit = packing.count_usable(variants)
     doses = packing.pack(variants, len(sample_ids), rows, min_frequency=options.min_frequency)
     doses = hold(doses)
-    whole, unusable = variants.agg(F.count("*"), unfit).collect()[0]
-    used = doses.count()
+    unusable, used = whole - fit, doses.count()
     counts = {
         "variants": whole,
         "variants_unusable": unusable,
@@ -137,8 +137,8 @@ def prune(study: Study, options: StructureOptions) -> Extracted:
     pruned = study.hold(ld.prune(study.doses, n, window=options.window, r2=options.r2))
     kept = pruned.count()
     numbers: dict[str, int | float] = {"ld_kept": kept, "ld_pruned": study.doses.count() - kept}
-    rows = [(tables.PRUNED_VARIANTS, pruned.drop("doses"))]
-    return Extracted(rows, numbers, replace(study, pruned=pruned))
+    kept_rows = as_computed(pruned.drop("doses"))
+    return Extracted([(tables.PRUNED_VARIANTS, kept_rows)], numbers, replace(study, pruned=pruned))
 
 
 def relate(study: Study, options: StructureOptions) -> Extracted:
@@ -156,21 +156,23 @@ def relate(study: Study, options: StructureOptions) -> Extracted:
     numbers: dict[str, int | float] = {
         f"pairs_{name}": counted.get(name, 0) for name in kinship.DEGREES
     }
-    return Extracted([(tables.KINSHIP, found)], numbers, study)
+    return Extracted([(tables.KINSHIP, as_computed(found))], numbers, study)
 
 
 def components(study: Study, options: StructureOptions) -> Extracted:
     """Fit principal components, project who took no part: the ``features_pca_*`` tables."""
-    spark, fitted = study.doses.sparkSession, np.flatnonzero(study.fitted)
+    fitted = np.flatnonzero(study.fitted)
     rest = np.flatnonzero(~study.fitted)
     doses = study.doses if study.pruned is None else study.pruned
     own = study.hold(packing.subset(doses, fitted)) if len(rest) else doses
     found = pca.fit(own, len(fitted), k=options.k, tolerance=options.tolerance, seed=study.seed)
-    loadings = study.hold(pca.loadings(own, len(fitted), found))
+    loadings = pca.loadings(own, len(fitted), found)
     scores = np.empty((len(study.rows), options.k))
     scores[fitted] = found.scores
     if len(rest):
-        scores[rest] = pca.project(packing.subset(doses, rest), len(rest), loadings)
+        held = study.hold(loadings.frame())
+        scores[rest] = pca.project(packing.subset(doses, rest), len(rest), held)
+        loadings = as_computed(held)
     samples = [
         {
             "cohort": study.cohort,
@@ -193,10 +195,10 @@ def components(study: Study, options: StructureOptions) -> Extracted:
         }
         for c in range(options.k)
     ]
-    rows = [
-        (tables.PCA_SCORES, store.from_rows(spark, samples, tables.PCA_SCORES)),
+    rows: list[tuple[Table, Computed | pa.Table]] = [
+        (tables.PCA_SCORES, tables.PCA_SCORES.arrow(samples)),
         (tables.PCA_LOADINGS, loadings),
-        (tables.PCA_COMPONENTS, store.from_rows(spark, each, tables.PCA_COMPONENTS)),
+        (tables.PCA_COMPONENTS, tables.PCA_COMPONENTS.arrow(each)),
     ]
     numbers = {
         "pca_variants": found.variants,

@@ -110,9 +110,3 @@ def sample_difference(mine: Sequence[str], order: Sequence[str], cohort: str) ->
         f"{len(lacking)} of the cohort (numbers {few(lacking)}) and has {len(extra)} others "
         f"(its columns {few(extra)}); give it another cohort, or per_file_cohort=true"
     )
-
-
-def quoted(text: str) -> str:
-    """``text`` as a SQL literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -21,6 +21,7 @@ from pyspark.sql import SparkSession
 import geneai_spark
 from geneai_spark import filesystems, store, tables
 from geneai_spark.filesystems import FileInfo
+from geneai_spark.table import Where
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,5 @@ def record(spark: SparkSession, warehouse: str, entries: Iterable[Entry]) -> Non
     """Write rows, in one commit, in place of those of the same files."""
     rows = [vars(entry) for entry in entries]
     if rows:
-        where = any_of(row["sourceId"] for row in rows)
+        where = Where.of(sourceId=(row["sourceId"] for row in rows))
         store.put(spark, rows, tables.INGESTS, warehouse, where)
-
-
-def any_of(source_ids: Iterable[str]) -> str:
-    """The predicate that selects these files' rows in any table."""
-    return f"sourceId IN ({', '.join(repr(one) for one in sorted(source_ids))})"

@@ -23,9 +23,9 @@ from geneai_spark import store, tables
 from geneai_spark.formats import vcf, vcf_plan
 from geneai_spark.formats.vcf_layout import Layout
 from geneai_spark.ingest import checks
-from geneai_spark.ingest.ledger import any_of
 from geneai_spark.ingest.options import Source
 from geneai_spark.staging import FileWriter, StagedFile
+from geneai_spark.table import Where
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Request:
         return [source.info.uri for source in self.sources]
 
     @property
-    def where(self) -> str:
-        """The predicate that selects the files' rows in any table."""
-        return any_of(source.id for source in self.sources)
+    def where(self) -> Where:
+        """The files' rows in any table."""
+        return Where.of(sourceId=(source.id for source in self.sources))
 
     @property
     def whole(self) -> bool:
@@ -220,7 +220,7 @@ def _load_through_spark(spark: SparkSession, warehouse: str, request: Request) -
         rejected = _rejects(spark, warehouse, request, told["rejected"])
         stored = checks.count_by_source(
             store.read(spark, tables.VARIANTS, warehouse, commit.version)
-            .where(where)
+            .where(where.sql)
             .select("sourceId")
         )
         checks.reconcile(told, stored, rejected, whole=request.whole)
@@ -242,10 +242,10 @@ def _rows(spark: SparkSession, request: Request, emit: str) -> DataFrame:
 
 def _rejects(spark: SparkSession, warehouse: str, request: Request, count: int) -> dict[str, int]:
     """Write the rejected lines; how many each file has. Reads the files again if there are any."""
-    old = store.read_or_empty(spark, tables.REJECTS, warehouse).where(request.where)
+    old = store.read_or_empty(spark, tables.REJECTS, warehouse).where(request.where.sql)
     if not count and old.isEmpty():
         return {}
     rows = _rows(spark, request, "rejects") if count else old.limit(0)
     at = store.replace(rows, tables.REJECTS, warehouse, where=request.where)
-    kept = store.read(spark, tables.REJECTS, warehouse, at).where(request.where)
+    kept = store.read(spark, tables.REJECTS, warehouse, at).where(request.where.sql)
     return checks.count_by_source(kept)

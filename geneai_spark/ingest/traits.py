@@ -16,8 +16,9 @@ from geneai_spark.errors import GeneaiError, InputError, ReconciliationError
 from geneai_spark.filesystems import FileInfo
 from geneai_spark.formats import traits
 from geneai_spark.ingest import checks, ledger
-from geneai_spark.ingest.ledger import Entry, any_of
+from geneai_spark.ingest.ledger import Entry
 from geneai_spark.ingest.options import TraitOptions
+from geneai_spark.table import Where
 
 _KIND = "traits"
 
@@ -103,11 +104,9 @@ def _store(
     table = found.values.append_column("sourceId", pa.repeat(pa.scalar(source), len(found.values)))
     table = table.append_column("cohort", pa.repeat(pa.scalar(options.cohort), len(table)))
     table = table.select(tables.TRAITS.schema.names)
-    where = any_of([source])
+    where = Where.of(sourceId=source)
     if options.force and found.traits:
-        listed = ", ".join(map(checks.quoted, found.traits))
-        cohort = checks.quoted(options.cohort)
-        where = f"({where}) OR (cohort = {cohort} AND trait IN ({listed}))"
+        where |= Where.of(cohort=options.cohort, trait=found.traits)
     commit = store.put(spark, table, tables.TRAITS, warehouse, where)
     if commit.rows is not None and commit.rows != len(table):
         raise ReconciliationError(f"{len(table)} values read, {commit.rows} stored")
@@ -152,8 +151,8 @@ def _check_other_files(
 
 
 def _rejects(spark: SparkSession, warehouse: str, source: str, found: traits.Traits) -> None:
-    where = any_of([source])
-    old = store.read_or_empty(spark, tables.REJECTS, warehouse).where(where)
+    where = Where.of(sourceId=source)
+    old = store.read_or_empty(spark, tables.REJECTS, warehouse).where(where.sql)
     if not found.rejected and old.isEmpty():
         return
     rows = [{"sourceId": source, **vars(one)} for one in found.rejected]

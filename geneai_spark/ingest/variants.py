@@ -24,6 +24,7 @@ from geneai_spark.formats import vcf
 from geneai_spark.ingest import checks, ledger, loading
 from geneai_spark.ingest.ledger import Entry
 from geneai_spark.ingest.options import Source, VariantOptions, cohort_names
+from geneai_spark.table import Where
 
 _log = logging.getLogger(__name__)
 _KIND = "variants"
@@ -258,8 +259,7 @@ class _Ingestion:
             for index, sample in enumerate(self.orders[cohort])
         ]
         if rows:
-            names = ", ".join(checks.quoted(cohort) for cohort in changed)
-            where = f"cohort IN ({names})"
+            where = Where.of(cohort=changed)
             store.put(self.spark, rows, tables.SAMPLES, self.warehouse, where)
 
     # --- afterwards ---------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from geneai_spark import config, store, tables
 from geneai_spark.errors import ConfigError, InputError, TableError
 from geneai_spark.features import EXTRACTORS, doses, structure
+from geneai_spark.stored import Computed
 from tests import structured
 
 FAMILY = structured.families(1500, seed=1)  # 8 people, see there
@@ -27,7 +28,16 @@ def rows_of(spark, name: str, parts: int) -> list[list[dict[str, object]]]:
         study, _ = structure.study("default", IDS, np.arange(88), variants, options, hold)
         study = structure.replace(study, fitted=FITTED)
         found = EXTRACTORS[name](study, options).rows
-        return [[row.asDict() for row in df.orderBy(*table.key).collect()] for table, df in found]
+        frames = [
+            made.frame()
+            if isinstance(made, Computed)
+            else spark.createDataFrame(made, table.schema)
+            for table, made in found
+        ]
+        return [
+            [row.asDict() for row in df.orderBy(*table.key).collect()]
+            for df, (table, _) in zip(frames, found, strict=True)
+        ]
 
 
 @pytest.mark.parametrize("name", EXTRACTORS)

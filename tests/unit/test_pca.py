@@ -7,6 +7,7 @@ import pytest
 from pyspark.sql import functions as F
 from sklearn.decomposition import PCA
 
+from geneai_spark import tasks
 from geneai_spark.errors import InputError
 from geneai_spark.features import doses, pca
 from geneai_spark.formats import vcf
@@ -40,10 +41,12 @@ MONOMORPHIC = np.vstack(
 )
 
 
+@pytest.mark.parametrize("most", [0, pca.MAX_GRAM], ids=["passes", "gram"])
 @pytest.mark.parametrize(
     "made", [STRUCTURED, MISSING, MONOMORPHIC], ids=["full", "missing", "flat"]
 )
-def test_fit__as_scikit_learn(spark, made):
+def test_fit__as_scikit_learn(spark, monkeypatch, made, most):
+    monkeypatch.setattr(pca, "MAX_GRAM", most)
     oracle = PCA(n_components=6, svd_solver="full")
     expected = oracle.fit_transform(standardised(made))
     found = pca.fit(packed(spark, made).cache(), 150, k=6)
@@ -53,8 +56,17 @@ def test_fit__as_scikit_learn(spark, made):
     np.testing.assert_allclose(found.explained, oracle.explained_variance_ratio_, rtol=1e-12)
     assert found.variants == 400
     assert found.residual <= 1e-7
+    assert (found.passes == 1) == (most > 0)
     largest = found.scores[np.abs(found.scores).argmax(axis=0), np.arange(6)]
     assert (largest > 0).all()
+
+
+def test_whole__undoes_upper(monkeypatch):
+    x = np.random.default_rng(1).standard_normal((9, 11))
+    for block in (4, 11, 100):
+        monkeypatch.setattr(pca, "_BLOCK", block)
+        upper = pca._upper(np.asfortranarray(np.triu(x.T @ x)))
+        np.testing.assert_allclose(pca._whole(upper, 11), x.T @ x, rtol=1e-15)
 
 
 def test_fit__planted_populations_separate(spark):
@@ -79,24 +91,27 @@ def test_fit__all_there_is_of_few_variants(spark):
         pca.fit(packed(spark, np.zeros((3, 20))), 20, k=2)
 
 
-def test_fit__does_not_depend_on_partitions_or_order(spark):
+@pytest.mark.parametrize("most", [0, pca.MAX_GRAM], ids=["passes", "gram"])
+def test_fit__does_not_depend_on_partitions_or_order(spark, monkeypatch, most):
+    monkeypatch.setattr(pca, "MAX_GRAM", most)
     one = packed(spark, MISSING).repartition(1).cache()
     seven = packed(spark, MISSING).repartition(7, "start").orderBy(F.desc("start")).cache()
     fits = [pca.fit(df, 150, k=4) for df in (one, seven)]
     np.testing.assert_allclose(fits[0].scores, fits[1].scores, atol=1e-8)
     rows = [
-        pca.loadings(df, 150, fit).orderBy("start").collect()
+        pca.loadings(df, 150, fit).frame().orderBy("start").collect()
         for df, fit in zip((one, seven), fits, strict=True)
     ]
     left, right = (np.array([row.loadings for row in part]) for part in rows)
     np.testing.assert_allclose(left, right, atol=1e-8)
 
 
-def test_fit__many_partitions_are_added_in_groups(spark, monkeypatch):
+@pytest.mark.parametrize("most", [0, pca.MAX_GRAM], ids=["passes", "gram"])
+def test_fit__many_partitions_are_added_in_groups(spark, monkeypatch, most):
+    monkeypatch.setattr(pca, "MAX_GRAM", most)
     made = packed(spark, MISSING).repartition(7, "start").cache()
     directly = pca.fit(made, 150, k=4)
-    monkeypatch.setattr(pca, "FEW_PARTIALS", 2)
-    assert pca._groups(made) == 2
+    monkeypatch.setattr(tasks, "FEW", 2)
     grouped = pca.fit(made, 150, k=4)
     np.testing.assert_allclose(grouped.scores, directly.scores, atol=1e-8)
     assert grouped.variants == directly.variants
@@ -105,7 +120,7 @@ def test_fit__many_partitions_are_added_in_groups(spark, monkeypatch):
 def test_project__training_samples_get_their_scores(spark):
     made = packed(spark, MONOMORPHIC).cache()
     found = pca.fit(made, 150, k=5)
-    loadings = pca.loadings(made, 150, found)
+    loadings = pca.loadings(made, 150, found).frame()
     assert loadings.count() == 400
     np.testing.assert_allclose(pca.project(made, 150, loadings), found.scores, atol=1e-6)
 
@@ -117,7 +132,7 @@ def test_project__new_samples_by_the_formula(spark):
     oracle = PCA(n_components=3, svd_solver="full").fit(standardised(train))
     expected = oracle.transform((np.where(np.isnan(new), 0, new - mean) / scale).T)
     own, n = packed(spark, train).cache(), train.shape[1]
-    loadings = pca.loadings(own, n, pca.fit(own, n, k=3)).cache()
+    loadings = pca.loadings(own, n, pca.fit(own, n, k=3)).frame().cache()
     for parts in (1, 7):
         scores = pca.project(packed(spark, new).repartition(parts), new.shape[1], loadings)
         np.testing.assert_allclose(signed(scores, expected), expected, atol=1e-5)
@@ -133,7 +148,7 @@ def test_project__new_samples_by_the_formula(spark):
 def test_loadings__unit_vectors_with_mean_and_scale(spark):
     made = packed(spark, STRUCTURED).cache()
     found = pca.fit(made, 150, k=3)
-    rows = pca.loadings(made, 150, found).orderBy("start").collect()
+    rows = pca.loadings(made, 150, found).frame().orderBy("start").collect()
     matrix = np.array([row.loadings for row in rows])
     np.testing.assert_allclose(matrix.T @ matrix, np.eye(3), atol=1e-6)
     p = STRUCTURED.mean(axis=1) / 2

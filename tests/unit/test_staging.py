@@ -17,7 +17,7 @@ from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 from geneai_spark import commits, filesystems, staging, store, tables
 from geneai_spark.errors import StorageError, TableError
 from geneai_spark.staging import FileWriter
-from geneai_spark.table import Table, columns
+from geneai_spark.table import ALL, Table, Where, columns
 
 TABLE = Table(
     "things",
@@ -126,15 +126,15 @@ def test_put__spark_reads_the_rows_skips_files_and_the_history_tells(
 def test_put__replaces_what_where_selects(spark: SparkSession, tmp_path: Path) -> None:
     home = str(tmp_path)
     put(spark, home, "a", "b", "c")
-    assert put(spark, home, "b", where="name IN ('b')").rows == 1
+    assert put(spark, home, "b", where=Where.of(name="b")).rows == 1
     assert names(spark, home) == ["a", "b", "c"]
-    assert put(spark, home, where="name = 'a'").rows == 0  # nothing in its place
+    assert put(spark, home, where=Where.of(name="a")).rows == 0  # nothing in its place
     assert names(spark, home) == ["b", "c"]
     before = store.version(spark, TABLE, home)
-    put(spark, home, "a", where="name = 'a'")
+    put(spark, home, "a", where=Where.of(name="a"))
     assert names(spark, home) == ["a", "b", "c"]
     before = store.version(spark, TABLE, home)
-    put(spark, home, where="name = 'nobody'")
+    put(spark, home, where=Where.of(name="nobody"))
     assert store.version(spark, TABLE, home) == before
 
 
@@ -144,13 +144,13 @@ def test_put__files_whose_rows_all_go_are_removed_and_others_rewritten(
     home = str(tmp_path)
     put(spark, home, "a", "b")
     put(spark, home, "c")
-    put(spark, home, "x", "y", "z", where="name IN ('a', 'b') OR name >= 'x'")  # their own file
+    put(spark, home, "x", "y", "z", where=Where.of(name=list("abxyz")))  # their own file
     (last, *_) = store.history(spark, TABLE, home)
     assert (last["operation"], last["metrics"]["numOutputRows"]) == ("WRITE", "3")
     assert names(spark, home) == ["c", "x", "y", "z"]
-    put(spark, home, "n", where="name IN ('c', 'n', 'y')")  # y shares a file with x and z
+    put(spark, home, "n", where=Where.of(name=list("cny")))  # y shares a file with x and z
     assert names(spark, home) == ["n", "x", "z"]
-    put(spark, home, where="name >= 'a'")
+    put(spark, home, where=Where.of(name=list("zyxna")))
     assert names(spark, home) == []
 
 
@@ -161,7 +161,7 @@ def test_put__rows_of_a_tables_first_version_are_replaced_too(
     rows = spark.createDataFrame([("a", 1, [], None), ("b", 2, [], None)], TABLE.schema)
     rows.coalesce(1).write.format("delta").save(store.path(home, TABLE))  # as a clone: not by us
     assert store.version(spark, TABLE, home) == 0
-    put(spark, home, "a", where="name = 'a'")
+    put(spark, home, "a", where=Where.of(name="a"))
     assert names(spark, home) == ["a", "b"]
 
 
@@ -248,3 +248,49 @@ def test_can_adopt__not_where_python_cannot_write_or_delta_is_hidden(
     put(spark, str(tmp_path), "b")
     assert names(spark, str(tmp_path)) == ["a", "b"]
     assert store.version(spark, TABLE, str(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        Where.of(name="b"),
+        Where.of(name=["a", "it's", "back\\slash", "é"]),
+        Where.of(name=["b", "c"], place="x") | Where.of(place="y"),
+        Where.of(name=[]),
+        Where.of(name="nobody"),
+        Where.of(name="b") | Where.of(name="b", place="z"),
+        ALL,
+    ],
+)
+def test_where__python_counts_what_spark_finds(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Where
+) -> None:
+    monkeypatch.setattr(staging, "ROW_GROUP_BYTES", 60)
+    names = ["a", "b", None, "it's", "back\\slash", "é", "b", "c", "z", "c"]
+    places = ["x", "x", "y", None, "z", "x", "z", "x", "y", "y"]
+    writer = FileWriter(str(tmp_path), ["name"])
+    for i in range(0, 10, 2):
+        writer.add(
+            pa.RecordBatch.from_pydict({"name": names[i : i + 2], "place": places[i : i + 2]})
+        )
+    file = writer.close()
+    assert file is not None
+    path = tmp_path / file.name
+    assert pq.ParquetFile(path).num_row_groups > 1
+    expected = spark.read.parquet(str(path)).where(where.sql).count()
+    assert staging.count(str(path), where) == expected
+    assert (expected > 0) == (where not in (Where.of(name=[]), Where.of(name="nobody")))
+
+
+def test_put__files_are_counted_by_spark_where_rows_are_deleted_inside(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    home = str(tmp_path)
+    put(spark, home, "a", "b", "c")
+    uri = store.path(home, TABLE)
+    spark.sql(f"ALTER TABLE delta.`{uri}` SET TBLPROPERTIES (delta.enableDeletionVectors = true)")
+    spark.sql(f"DELETE FROM delta.`{uri}` WHERE name = 'b'")
+    put(spark, home, "n", where=Where.of(name=["a", "b", "n"]))
+    assert names(spark, home) == ["c", "n"]
+    put(spark, home, "m", where=ALL)
+    assert names(spark, home) == ["m"]

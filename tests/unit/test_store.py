@@ -12,6 +12,7 @@ from pyspark.sql.types import DataType, DoubleType, IntegerType
 
 from geneai_spark import store
 from geneai_spark.errors import TableError
+from geneai_spark.table import Where
 from geneai_spark.tables import SAMPLES, VARIANTS
 
 
@@ -48,12 +49,12 @@ def test_replace__only_the_selected_rows_in_one_commit(spark: SparkSession, tmp_
     home = str(tmp_path / "odd % name")
     assert store.version(spark, VARIANTS, home) is None
     first = store.replace(variants(spark, [("a", 1), ("a", 2), ("b", 3)]), VARIANTS, home)
-    done = store.write(variants(spark, [("a", 9)]), VARIANTS, home, where="sourceId IN ('a')")
+    done = store.write(variants(spark, [("a", 9)]), VARIANTS, home, where=Where.of(sourceId="a"))
     assert done.version == first + 1
     assert done.rows == 1
     assert stored(spark, home) == [("a", 9), ("b", 3)]
     assert stored(spark, home, version=first) == [("a", 1), ("a", 2), ("b", 3)]
-    gone = store.replace(variants(spark, []), VARIANTS, home, where="sourceId IN ('b')")
+    gone = store.replace(variants(spark, []), VARIANTS, home, where=Where.of(sourceId="b"))
     assert stored(spark, home) == [("a", 9)]
     back = store.restore(spark, VARIANTS, home, done.version)
     assert back == gone + 1
@@ -64,7 +65,7 @@ def test_replace__raise_on_rows_outside_where(spark: SparkSession, tmp_path: Pat
     store.replace(variants(spark, [("a", 1)]), VARIANTS, str(tmp_path))
     with pytest.raises(Exception, match=r"DELTA_\w*CONSTRAINT|REPLACE_WHERE"):
         store.replace(
-            variants(spark, [("b", 2)]), VARIANTS, str(tmp_path), where="sourceId IN ('a')"
+            variants(spark, [("b", 2)]), VARIANTS, str(tmp_path), where=Where.of(sourceId="a")
         )
     assert stored(spark, str(tmp_path)) == [("a", 1)]
 

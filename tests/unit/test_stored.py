@@ -16,6 +16,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from geneai_spark import commits, staging, store, stored, tables
 from geneai_spark.ingest import ingest_variants
 from geneai_spark.stored import Part, StoredRows, read, stored_rows
+from geneai_spark.table import Where
 from tests.vcf_files import text, write
 
 NAMES = ["contigName", "start", "cohort", "alternateAlleles", "INFO_XX", "call_genotype"]
@@ -123,7 +124,11 @@ def test_computed__a_table_of_what_tasks_made(
         rows = found.select(["cohort", "start"])
     computed = stored.Computed(rows, numbered, made, operator.add)
     expected = sorted((row.cohort, row.start) for row in df.collect())
-    for where in (None, "cohort IN ('default', 'other')", None):  # again: in place of the first
+    for where in (
+        None,
+        Where.of(cohort=["default", "other"]),
+        None,
+    ):  # again: in place of the first
         commit, told = computed.write(tables.SAMPLES, warehouse, where)
         assert told == len(expected)
         assert commit.rows == len(expected)
