@@ -82,23 +82,10 @@ def linear(
         TableError: ``variants`` has no genotypes.
     """
     designs = design(sample_ids, phenotypes, traits, covariates, rows)
-    return scan(
+    made = computed(
         variants, len(sample_ids), designs, missing_genotypes=missing_genotypes, engine=engine
     )
-
-
-def scan(
-    variants: Rows,
-    n_samples: int,
-    designs: Sequence[Design],
-    *,
-    missing_genotypes: str = "drop",
-    engine: str = "auto",
-) -> DataFrame:
-    """As :func:`linear`, of designs made before."""
-    return computed(
-        variants, n_samples, designs, missing_genotypes=missing_genotypes, engine=engine
-    ).frame()
+    return made.frame()
 
 
 def computed(
@@ -109,7 +96,7 @@ def computed(
     missing_genotypes: str = "drop",
     engine: str = "auto",
 ) -> Computed:
-    """As :func:`scan`, not run yet: to be written by the tasks that test."""
+    """As :func:`linear`, of designs made before; to be written by the tasks that test."""
     needed = [*KEYS, "call_genotype", "call_ploidy"]
     if missing := [name for name in needed if name not in variants.columns]:
         raise TableError(f"variants: no column {', '.join(missing)}: ingest with genotypes")
