@@ -117,8 +117,9 @@ def read_files(
     spark: SparkSession, table: Table, warehouse: str
 ) -> tuple[DataFrame, Sequence[str]]:
     """As :func:`read`, with the URIs of the files that hold the rows."""
-    log = commits.open_log(spark, path(warehouse, table))
-    found = None if log is None else commits.listing(spark, log, folder(warehouse, table))
+    uri = path(warehouse, table)
+    log = commits.open_log(spark, uri)
+    found = None if log is None else commits.listing(spark, log, uri, folder(warehouse, table))
     if found is None:
         df = read(spark, table, warehouse)
         return df, list(df.inputFiles())

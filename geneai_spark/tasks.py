@@ -111,8 +111,8 @@ def gather(
     if tasks is None or tasks > FEW:
         results = results.repartitionById(groups, F.col(_PART) % groups)
         results = results.sortWithinPartitions(_PART).mapInArrow(together, _RESULT)
-    found = sorted(results.collect(), key=lambda row: int(row[_PART]))
-    values = [pickle.loads(row[_VALUE]) for row in found]
+    found = results.toArrow().sort_by(_PART).column(_VALUE)
+    values = [pickle.loads(value.as_buffer()) for value in found]
     return reduce(merge, values) if values else None
 
 
