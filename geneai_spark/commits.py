@@ -28,6 +28,10 @@ PLAIN_FEATURES = frozenset(
     ["appendOnly", "invariants", "clustering", "domainMetadata", "timestampNtz", "checkConstraints",
      "v2Checkpoint", "vacuumProtocolCheck", "inCommitTimestamp", "deletionVectors"]
 )  # fmt: skip
+#: Operations that change no row.
+MAINTENANCE = frozenset(
+    ["OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES"]
+)
 MOST_LISTED = 1000  # files that are listed one by one
 #: Settings of a table under which a file needs more than its rows.
 DEMANDING = ("delta.columnMapping.mode", "delta.enableRowTracking", "delta.constraints.")
@@ -254,6 +258,15 @@ def find(
                 info: dict[str, Any] = json.loads(line)["commitInfo"]
                 if info.get("userMetadata") == mark:
                     return {"operationMetrics": {}, **info, "version": version}
+    return None
+
+
+def operation(folder: str, version: int) -> str | None:
+    """What a commit did, as Delta calls it (WRITE, OPTIMIZE, …); None where it does not tell."""
+    for line in _lines(folder, version) or ():
+        if line.startswith(b'{"commitInfo"'):
+            found = json.loads(line)["commitInfo"].get("operation")
+            return None if found is None else str(found)
     return None
 
 

@@ -72,7 +72,14 @@ def path(warehouse: str, table: Table) -> str:
 
 
 def exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
-    """Whether the table has been created."""
+    """Whether the table has been created; that it has not is remembered as a read of version -1."""
+    found = _exists(spark, table, warehouse)
+    if not found and (seen := _lineage.get()) is not None:
+        seen.read.setdefault(table.name, -1)
+    return found
+
+
+def _exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
     return bool(DeltaTable.isDeltaTable(spark, path(warehouse, table)))
 
 
@@ -81,11 +88,27 @@ def version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
     return _find_version(spark, table, warehouse)
 
 
+def data_version(spark: SparkSession, table: Table, warehouse: str) -> int:
+    """The latest version that changed rows, not only their files; -1 where there is no table."""
+    latest = _find_version(spark, table, warehouse)
+    if latest is None:
+        return -1
+    for number in range(latest, -1, -1):
+        if commits.operation(folder(warehouse, table), number) not in commits.MAINTENANCE:
+            return number
+    return latest
+
+
+def count_files(spark: SparkSession, table: Table, warehouse: str) -> int:
+    """How many files hold the table's rows."""
+    return len(read_files(spark, table, warehouse)[1])
+
+
 def _find_version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
     if (log := commits.open_log(spark, path(warehouse, table))) is not None:
         found = commits.latest(spark, log)
         return None if found < 0 else found
-    if not exists(spark, table, warehouse):
+    if not _exists(spark, table, warehouse):
         return None
     return int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
 
@@ -338,6 +361,17 @@ def optimize(spark: SparkSession, table: Table, warehouse: str) -> dict[str, int
     return {"files_before": before, "files_after": after, "version": latest}
 
 
+def vacuum(spark: SparkSession, table: Table, warehouse: str, hours: float) -> None:
+    """Remove files that no version of the last ``hours`` needs: those cannot be read any more.
+
+    Below the table's own limit (a week) only where Delta's safety check is switched off.
+    """
+    # By default it cuts the list of even three files into 10,000 tasks.
+    tasks = str(2 * spark.sparkContext.defaultParallelism)
+    with _set(spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": tasks}):
+        _delta(spark, table, warehouse).vacuum(hours)
+
+
 def history(
     spark: SparkSession, table: Table, warehouse: str, limit: int = 20
 ) -> list[dict[str, Any]]:
@@ -392,7 +426,7 @@ def _latest(spark: SparkSession, table: Table, warehouse: str) -> int:
 
 def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructType) -> None:
     """Create the table if it is not there, with ``schema`` (conformed: comments attached)."""
-    if exists(spark, table, warehouse):
+    if _exists(spark, table, warehouse):
         return
     schema = StructType([StructField(f.name, f.dataType, True, f.metadata) for f in schema.fields])
     builder = DeltaTable.createIfNotExists(spark).location(path(warehouse, table))

@@ -151,7 +151,7 @@ RUNS = Table(
         ("metrics", TEXT, "the job's numbers as JSON"),
         ("error", TEXT, "class of the error; null if succeeded"),
         ("message", TEXT, "the error's message; null if succeeded or not one of ours"),
-        ("tablesRead", MapType(TEXT, LONG), "table -> version read"),
+        ("tablesRead", MapType(TEXT, LONG), "table -> version read; -1: it was not there"),
         ("tablesWritten", MapType(TEXT, LONG), "table -> version written"),
         ("softwareVersion", TEXT, "geneai-spark's version"),
     ),

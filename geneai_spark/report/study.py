@@ -64,6 +64,9 @@ class Study:
         if table.name not in self._read:
             version = store.version(self.spark, table, self.warehouse)
             if version is None:
+                store.exists(
+                    self.spark, table, self.warehouse
+                )  # noted in the run: it was not there
                 self._read[table.name] = None
             else:
                 df = store.read(self.spark, table, self.warehouse, version)

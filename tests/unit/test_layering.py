@@ -33,7 +33,7 @@ LAYERS = (
     ("report", "datasets"),
     ("doctor",),
     ("job",),
-    ("jobs",),
+    ("jobs", "nightly"),
     ("cli", "demo"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
