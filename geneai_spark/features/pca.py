@@ -14,7 +14,7 @@ sum over variants. Everything is in double precision; sums over partitions diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -110,22 +110,26 @@ def fit(
 
 
 def _lanczos(doses: DataFrame, n: int, newest: Matrix, k: int, tolerance: float) -> Components:
-    """Find components from a start, orthonormal columns ``newest``, (samples, columns)."""
-    V, AV = newest, np.empty((n, 0))  # (samples, columns): the basis, and X'X times it
+    """Find components from a start, orthonormal columns ``newest``, (samples, columns).
+
+    With full orthogonalisation X'X V = V small + what is left of the newest columns' image, which
+    is therefore all that residuals need: X'X V itself is not kept.
+    """
+    basis: list[Matrix] = []  # V by blocks of columns, each (samples, columns)
     small = np.empty((0, 0))  # V'X'X V, (columns, columns)
     tasks, passes = _tasks(doses), 0
     whole = _gram(doses, n, tasks) if n <= MAX_GRAM else None
     if whole is not None:
         tolerance = min(tolerance, 1e-7)  # costs next to nothing
     while True:
+        basis.append(newest)
         if whole is None:
             product = _times(doses, n, newest, tasks)
         else:
             product = replace(whole, sum=whole.sum @ newest)
         passes += 1
-        AV = np.hstack([AV, product.sum])
-        small = _bordered(small, V.T @ product.sum)
-        columns = V.shape[1]
+        small = _bordered(small, np.vstack([block.T @ product.sum for block in basis]))
+        columns = len(small)
         values, vectors = linalg.eigh(small, subset_by_index=[max(0, columns - k), columns - 1])
         values, vectors = values[::-1], vectors[:, ::-1]  # falling, (columns, k)
         if len(values) < k or values[-1] <= 1e-12 * values[0]:
@@ -133,11 +137,11 @@ def _lanczos(doses: DataFrame, n: int, newest: Matrix, k: int, tolerance: float)
                 f"{k} components: only {int((values > 1e-12 * values[0]).sum())} have variance "
                 f"({product.variants:,} variants that vary, {n:,} samples)"
             )
-        unit = V @ vectors  # (samples, k)
-        residuals = np.linalg.norm(AV @ vectors - unit * values, axis=0) / values
+        left = _left(product.sum, basis)
+        residuals = np.linalg.norm(left @ vectors[-newest.shape[1] :], axis=0) / values
         if residuals.max() <= tolerance:
             break
-        newest = _rest(product.sum, V, values[0])
+        newest = _directions(left, values[0])
         if newest.shape[1] == 0:  # the basis spans all that X'X can reach
             break
         if passes == MAX_PASSES:
@@ -145,7 +149,8 @@ def _lanczos(doses: DataFrame, n: int, newest: Matrix, k: int, tolerance: float)
                 f"{k} components: after {passes} passes the residual is {residuals.max():.1e}, "
                 f"not {tolerance:.0e}: take a larger tolerance or more oversample"
             )
-        V = np.hstack([V, newest])
+    parts = np.split(vectors, np.cumsum([block.shape[1] for block in basis])[:-1])
+    unit = sum(block @ part for block, part in zip(basis, parts, strict=True))  # (samples, k)
     scores = unit * np.sqrt(values)
     return Components(
         scores * _signs(scores),
@@ -338,13 +343,18 @@ def _bordered(small: Matrix, border: Matrix) -> Matrix:
     return grown
 
 
-def _rest(image: Matrix, V: Matrix, largest: float) -> Matrix:
-    """Give an orthonormal basis of what of ``image`` (samples, columns) V does not span."""
+def _left(image: Matrix, basis: Sequence[Matrix]) -> Matrix:
+    """Give what of ``image`` (samples, columns) the basis does not span."""
     for _ in range(2):  # twice is enough (Parlett)
-        image = image - V @ (V.T @ image)
-    basis, triangle = np.linalg.qr(image)
-    left, sizes, _ = np.linalg.svd(triangle)  # small: tells directions that are rounding alone
-    return np.asarray(basis @ left[:, sizes > 1e-10 * largest])
+        image = image - sum(block @ (block.T @ image) for block in basis)
+    return image
+
+
+def _directions(left: Matrix, largest: float) -> Matrix:
+    """Give an orthonormal basis of ``left``, without directions that are rounding alone."""
+    basis, triangle = np.linalg.qr(left)
+    turned, sizes, _ = np.linalg.svd(triangle)  # small
+    return np.asarray(basis @ turned[:, sizes > 1e-10 * largest])
 
 
 def _signs(scores: Matrix) -> Matrix:

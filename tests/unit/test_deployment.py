@@ -1,4 +1,4 @@
-"""The ready-made schedules parse, run an existing job with settings that exist, and hold no secret."""
+"""Ready-made schedules parse, run an existing job with settings that exist, and hold no secret."""
 
 from __future__ import annotations
 
