@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pyarrow.compute as pc
@@ -40,7 +40,7 @@ def settings(
     Args:
         stage: a job's name.
         given: settings of all stages, as ``run_gwas.traits``.
-        base: warehouse, profile, Spark settings and seed, which all stages share.
+        base: warehouse, profile, Spark settings, seed, …, which all stages share.
         inputs: files to take in.
 
     Raises:
@@ -53,13 +53,11 @@ def settings(
         raise ValueError(f"{stage}.{taken[0]}: all stages share it: set {taken[0]} itself")
     words = [f"{key}={value}" for key, value in own.items()]
     words += [f"inputs={json.dumps(list(inputs))}"] if inputs else []
-    words += [f"{name}={getattr(base, name)}" for name in ("warehouse", "seed")]
-    words += [f"spark.{key}={value}" for key, value in base.spark.items()]
     try:
-        made: JobConfig = configs.load(module.Config, None, words, base.profile)
+        made: JobConfig = configs.load(module.Config, None, words)
     except ConfigError as error:
         raise ValueError(f"{stage}: {error}") from None
-    return made
+    return replace(made, **{name: getattr(base, name) for name in shared})
 
 
 def run(

@@ -24,23 +24,7 @@ from geneai_spark.tasks import Batches
 ORDER = ("pValue", "contigName", "start", "referenceAllele", "alternateAllele")
 BINS = 1000  # of p-values, in the search for their median
 SMALLEST = 1e-300  # stands for a p-value of 0 where its logarithm is asked for
-
-
-@dataclass(frozen=True)
-class Locus:
-    """A stretch of one contig whose hits belong together.
-
-    Attributes:
-        index: the row of its strongest test.
-        start: first base of its first hit, 0-based.
-        end: position after the last base of its hits.
-        hits: how many tests are below the threshold.
-    """
-
-    index: Row
-    start: int
-    end: int
-    hits: int
+_PER_UNIT = 200  # bins of -log10 p per unit
 
 
 def top_hits(associations: DataFrame, n: int = 10) -> list[Row]:
@@ -52,36 +36,6 @@ def top_hits(associations: DataFrame, n: int = 10) -> list[Row]:
     return tested.orderBy(*_by_strength()).limit(n).collect()
 
 
-def loci(
-    associations: DataFrame, trait: str, window: int = 250_000, threshold: float = 5e-8
-) -> list[Locus]:
-    """Clump a trait's hits by distance; the strongest locus first.
-
-    The strongest hit takes in the others within ``window`` bases on its contig, then the strongest
-    of those left does, and so on; ties as in :func:`top_hits`.
-
-    Args:
-        associations: the table, one cohort and test.
-        trait: whose hits.
-        window: bases between the starts of the index variant and of a hit that belongs to it.
-        threshold: greatest p-value of a hit.
-    """
-    own = associations.where((F.col("trait") == trait) & (F.col("pValue") <= threshold))
-    hits = own.orderBy(*_by_strength()).collect()
-    starts = np.array([hit.start for hit in hits], np.int64)
-    contigs = np.array([hit.contigName for hit in hits], object)
-    free = np.ones(len(hits), np.bool_)
-    found = []
-    for rank, hit in enumerate(hits):
-        if free[rank]:
-            near = free & (contigs == hit.contigName) & (np.abs(starts - hit.start) <= window)
-            free &= ~near
-            members = [hits[i] for i in np.flatnonzero(near)]
-            first, end = min(m.start for m in members), max(m.end for m in members)
-            found.append(Locus(hit, first, end, len(members)))
-    return found
-
-
 def genomic_control(associations: Rows) -> dict[str, float]:
     """Give each trait's genomic-control lambda (Devlin and Roeder 1999), 1 without inflation.
 
@@ -91,39 +45,78 @@ def genomic_control(associations: Rows) -> dict[str, float]:
     return _inflation(associations, _tallies(associations))
 
 
-def qq(associations: DataFrame, trait: str, limit: int = 2000) -> pd.DataFrame:
-    """Give the points of a trait's quantile-quantile picture, about ``limit`` at most.
+def qq(associations: DataFrame, *, tail: int = 1_000) -> pd.DataFrame:
+    """Order statistics of a scan's p-values against those expected without any association.
 
-    The strongest half of them are the strongest tests, each. The other tests are counted in narrow
-    bins of -log10 p: the greatest p-value of a bin has the rank that the counts up to there add up
-    to, so every point is exact.
+    The i-th smallest of n uniform p-values is a Beta(i, n - i + 1) variable; expected is
+    -log10((i - 0.5) / n), the band its central 95 %. The ``tail`` smallest p-values are all
+    given; of the others, the greatest of each bin, whose rank is the number of p-values up to it:
+    every point is exact.
+
+    Args:
+        associations: tests of one trait; null p-values do not count.
+        tail: how many of the smallest to give one by one.
 
     Returns:
-        Ordered from the strongest, -log10 each: ``expected``, (rank - 0.5) / n; ``observed``, p;
-        ``lower`` and ``upper``: within them lies the observed value of this rank in 95 % of scans
-        without any association, if tests are independent (the rank-th of n uniform values follows
-        Beta(rank, n - rank + 1): Casella and Berger, Statistical Inference, section 5.4).
+        Columns expected, observed, low, high, ascending by expected.
     """
-    own = associations.where((F.col("trait") == trait) & F.col("pValue").isNotNull())
-    half = max(1, limit // 2)
-    p = own.select("pValue").orderBy("pValue").limit(half).toPandas()["pValue"].to_numpy(np.float64)
-    rank, n = np.arange(1, len(p) + 1), len(p)
-    if n == half:  # there may be more
-        width = max(-np.log10(max(p[-1], SMALLEST)), 1e-3) / half
-        minus_log = -F.log10(F.greatest("pValue", F.lit(SMALLEST)))
-        binned = own.groupBy(F.floor(minus_log / width).alias("bin"))
-        counted = binned.agg(F.count("*").alias("n"), F.max("pValue").alias("p")).toPandas()
-        bins = counted.sort_values("bin", ascending=False)
-        ranks = bins["n"].cumsum().to_numpy()
-        n, more = int(ranks[-1]), ranks > half
-        rank, p = np.append(rank, ranks[more]), np.append(p, bins["p"].to_numpy(np.float64)[more])
-    quantiles = {
-        "expected": (rank - 0.5) / n,
-        "observed": np.maximum(p, SMALLEST),
-        "lower": stats.beta.ppf(0.975, rank, n - rank + 1),
-        "upper": stats.beta.ppf(0.025, rank, n - rank + 1),
-    }
-    return pd.DataFrame({name: -np.log10(values) for name, values in quantiles.items()})
+    p = associations.where(F.col("pValue").isNotNull()).select(
+        F.greatest("pValue", F.lit(SMALLEST)).alias("p")
+    )
+    ends = (
+        p.groupBy(F.floor(-F.log10("p") * _PER_UNIT).alias("bin"))
+        .agg(F.count("*").alias("count"), F.max("p").alias("p"))
+        .orderBy(F.desc("bin"))
+        .toPandas()
+    )
+    smallest = np.array([row.p for row in p.orderBy("p").limit(tail).collect()], np.float64)
+    ranks = ends["count"].to_numpy(np.int64).cumsum()
+    n = int(ranks[-1]) if len(ranks) else 0
+    later = ranks > len(smallest)
+    rank = np.concatenate([np.arange(1, len(smallest) + 1), ranks[later]]).astype(np.float64)
+    observed = np.concatenate([smallest, ends["p"].to_numpy(np.float64)[later]])
+    told = pd.DataFrame(
+        {
+            "expected": -np.log10((rank - 0.5) / max(n, 1)),
+            "observed": -np.log10(observed),
+            "low": -np.log10(stats.beta.ppf(0.975, rank, n - rank + 1)),
+            "high": -np.log10(stats.beta.ppf(0.025, rank, n - rank + 1)),
+        }
+    )
+    return told.sort_values("expected", ignore_index=True)
+
+
+def loci(
+    associations: DataFrame, *, threshold: float, window: int = 500_000, limit: int = 100_000
+) -> pd.DataFrame:
+    """Regions of the genome with significant tests, strongest first.
+
+    The strongest test leads a locus and takes all significant ones within ``window`` bases to
+    either side with it; of the rest the strongest leads the next one, and so on. Neighbours may
+    be in linkage disequilibrium all the same: a locus is a place, not an independent signal.
+
+    Args:
+        associations: tests of one trait.
+        threshold: what is significant.
+        window: bases to either side.
+        limit: at most so many significant tests are looked at, the strongest ones.
+
+    Returns:
+        The leading tests' rows, with ``first`` and ``last`` (0-based starts of the locus's outer
+        significant tests) and ``tests`` (how many).
+    """
+    strong = associations.where(F.col("pValue") < threshold)
+    rest = strong.orderBy(*_by_strength()).limit(limit).toPandas()
+    found = []
+    while len(rest):
+        lead = rest.iloc[0]
+        near = (rest["contigName"] == lead["contigName"]) & (
+            (rest["start"] - lead["start"]).abs() <= window
+        )
+        own = rest.loc[near, "start"]
+        found.append({**lead, "first": own.min(), "last": own.max(), "tests": int(near.sum())})
+        rest = rest[~near]
+    return pd.DataFrame(found, columns=[*strong.columns, "first", "last", "tests"])
 
 
 def points(

@@ -63,7 +63,7 @@ def qq(axes: Axes, points: pd.DataFrame) -> None:
 
     Args:
         axes: where to draw.
-        points: columns expected, observed, low, high, ascending; see ``reduce.qq``.
+        points: columns expected, observed, low, high, ascending; see ``association.summary.qq``.
     """
     x = points["expected"].to_numpy()
     low, high = points["low"].to_numpy(), points["high"].to_numpy()

@@ -158,7 +158,8 @@ def test_run_gwas__finds_the_four_planted_loci(spark, hipster):
         (row.contigName, row.start + 1) for row in stored.where("pValue < 5e-8").collect()
     }
     assert set(PLANTED) <= significant
-    found = summary.loci(stored, "score")
+    found = summary.loci(stored, threshold=5e-8)
     for contig, position in PLANTED:
-        inside = [x for x in found if x.index.contigName == contig and x.start < position <= x.end]
+        own = found[found["contigName"] == contig]
+        inside = own[(own["first"] < position) & (position <= own["last"] + 1)]
         assert len(inside) == 1, f"{contig}:{position} lies in {len(inside)} loci"

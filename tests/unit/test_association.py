@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from pyspark.sql import functions as F
+from scipy import stats
 
 from geneai_spark import tables
 from geneai_spark.association import summary
@@ -276,8 +277,6 @@ def test_components__as_columns_or_say_what_to_run(spark):
 
 
 def test_summary__order_lambda_and_thinning(spark):
-    from scipy import stats
-
     rng = np.random.default_rng(2)
     chi = rng.chisquare(1, 3001) * 1.3
     p = stats.chi2.sf(chi, 1)
@@ -318,39 +317,50 @@ def test_summary__order_lambda_and_thinning(spark):
     for n in (1, 7, 40):
         assert summary.numbers(both.repartition(n), ["t", "u"]) == told
     assert summary.numbers(both.where("pValue IS NULL"), ["t"]) == {"tests": 0, "untestable": 1}
-    thin = summary.qq(frame, "t", 300)
-    assert 250 < len(thin) <= 301
-    observed = -np.log10(np.maximum(values, 1e-300))
-    for row in thin.itertuples():  # each point is one of all points
-        rank = round(10**-row.expected * 3003 + 0.5)
-        assert row.observed == pytest.approx(observed[rank - 1], rel=1e-12)
-        assert 1 <= rank <= 3003 and row.lower < row.upper
-    assert thin["observed"].is_monotonic_decreasing
-    np.testing.assert_allclose(thin["observed"][:150], observed[:150], rtol=1e-12)
-    assert len(summary.qq(frame, "t", 7000)) == 3003
 
 
-def test_loci__strongest_takes_in_its_neighbours(spark):
-    hits = [  # by hand: 900 takes in 700 and 1100 (not 500), then 500 alone; another contig
-        ("1", 500, 1e-9),
-        ("1", 700, 1e-20),
-        ("1", 900, 1e-30),
-        ("1", 1100, 1e-10),
-        ("1", 1000, 1e-3),
-        ("2", 900, 1e-30),
-        ("1", 1101, None),
+PARTS = pytest.mark.parametrize("parts", [1, 7])
+
+
+def results_of(spark, p, places=None, parts=1):
+    """Tests with these p-values; places are (contig, start)."""
+    places = places or [("1", i) for i in range(len(p))]
+    rows = [(c, s, "A", "C", v, 1.0, "t") for (c, s), v in zip(places, p, strict=True)]
+    columns = "contigName string, start long, referenceAllele string, alternateAllele string, "
+    df = spark.createDataFrame(rows, columns + "pValue double, statistic double, trait string")
+    return df.repartition(parts)
+
+
+@PARTS
+def test_qq__every_point_is_an_exact_order_statistic(spark, parts):
+    n, tail = 20_000, 50
+    p = np.random.default_rng(8).uniform(size=n)
+    p[:3] = [0.0, 1e-30, 1e-12]
+    found = summary.qq(results_of(spark, [*p.tolist(), None], parts=parts), tail=tail)
+    ordered = np.sort(np.maximum(p, 1e-300))
+    rank = np.rint(10 ** -found["expected"].to_numpy() * n + 0.5).astype(int)
+    assert found["observed"].to_numpy() == pytest.approx(-np.log10(ordered[rank - 1]), rel=1e-12)
+    assert set(range(1, tail + 1)) <= set(rank) and rank.max() == n
+    assert tail < len(found) < 2_000 and len(set(rank)) == len(rank)
+    i = rank[len(rank) // 2]
+    low, high = found.loc[len(rank) // 2, ["low", "high"]]
+    assert stats.beta.cdf(10**-low, i, n - i + 1) == pytest.approx(0.975, rel=1e-9)
+    assert stats.beta.cdf(10**-high, i, n - i + 1) == pytest.approx(0.025, rel=1e-9)
+
+
+def test_qq__nothing_tested(spark):
+    assert len(summary.qq(results_of(spark, [None]))) == 0
+
+
+@PARTS
+def test_loci__strongest_takes_its_neighbours(spark, parts):
+    places = [("1", 1_000_000), ("1", 1_400_000), ("1", 1_600_000), ("1", 2_100_000), ("2", 1_000)]
+    df = results_of(spark, [1e-9, 1e-20, 1e-10, 1e-11, 1e-8], places, parts)
+    found = summary.loci(df, threshold=5e-8, window=500_000)
+    told = found[["contigName", "start", "first", "last", "tests"]].to_numpy().tolist()
+    assert told == [
+        ["1", 1_400_000, 1_000_000, 1_600_000, 3],
+        ["1", 2_100_000, 2_100_000, 2_100_000, 1],
+        ["2", 1_000, 1_000, 1_000, 1],
     ]
-    frame = spark.createDataFrame(
-        [(c, s, s + 3, "A", "C", "t", 1.0, p) for c, s, p in hits]
-        + [("1", 900, 903, "A", "C", "other", 1.0, 1e-99)],
-        "contigName string, start long, end long, referenceAllele string, "
-        "alternateAllele string, trait string, statistic double, pValue double",
-    )
-    for n in (1, 7):
-        found = summary.loci(frame.repartition(n), "t", window=200)
-        assert [(x.index.contigName, x.index.start, x.start, x.end, x.hits) for x in found] == [
-            ("1", 900, 700, 1103, 3),
-            ("2", 900, 900, 903, 1),
-            ("1", 500, 500, 503, 1),
-        ]
-    assert summary.loci(frame, "t", threshold=1e-40) == []
+    assert len(summary.loci(df, threshold=1e-30)) == 0

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from geneai_spark import tables
 from geneai_spark.association import summary
-from geneai_spark.report import manhattan, plots, reduce
+from geneai_spark.report import manhattan, plots
 from geneai_spark.report.blocks import (
     ABSENT,
     Grid,
@@ -84,7 +84,7 @@ def _scan(study: Study, part: Section, trait: str, test: str, mark: str) -> None
         part.blocks.append(Note(f"None of {counted(sums.n, 'allele')} could be tested."))
         return
     inflation = summary.genomic_control(own)[trait]
-    loci = reduce.loci(own, threshold=study.options.threshold)
+    loci = summary.loci(own, threshold=study.options.threshold)
     line = threshold(study.options.threshold)
     part.blocks.append(
         Numbers(
@@ -118,7 +118,7 @@ def _scan(study: Study, part: Section, trait: str, test: str, mark: str) -> None
     part.blocks.append(
         figure(
             f"{mark}-qq",
-            partial(plots.qq, points=reduce.qq(own)),
+            partial(plots.qq, points=summary.qq(own)),
             alt=f"QQ plot of {count(sums.tested)} p-values of {trait}, with the band of the null; "
             f"lambda is {inflation:.3f}.",
             caption=f"Observed against expected p-values, λ = {inflation:.3f}. Points that leave "
