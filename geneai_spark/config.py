@@ -25,11 +25,13 @@ from geneai_spark.settings import (
     convert,
     flat,
     inner_type,
-    option,
     parse_yaml,
     plain,
     redact_text,
     type_name,
+)
+from geneai_spark.settings import (
+    option as option,
 )
 from geneai_spark.storage import Storage
 
