@@ -8,13 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SYSTEM := deployment/deployment_scripts/setup.sh
-EXTRAS := torch tensorflow mlflow serving notebooks
+EXTRAS := torch tensorflow mlflow serving notebooks kerberos
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command "make lock" pyproject.toml
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 .PHONY: demo
 demo: setup ## real 1000 Genomes data from VCF to a first answer (under 3 minutes)
@@ -86,6 +86,16 @@ wheel: $(VENV)/.core ## dist/*.whl, and dist/geneai_spark.zip for spark-submit -
 	rm -rf build dist
 	$(PIP) wheel --no-deps -w dist .
 	cp dist/geneai_spark-*.whl dist/geneai_spark.zip
+
+.PHONY: hdfs s3 cluster
+hdfs: setup ## an HDFS of two datanodes on this machine, in the foreground
+	$(BIN)/python -m tests.servers.hdfs
+
+s3: setup ## an S3 server on this machine, in the foreground
+	$(BIN)/python -m tests.servers.s3
+
+cluster: setup ## a Spark cluster of two workers on this machine, in the foreground
+	$(BIN)/python -m tests.servers.cluster
 
 PEERS := .cache/peers/hail
 

@@ -175,7 +175,8 @@ def _open(words: list[str]) -> tuple[Any, str]:
     from geneai_spark.config import JobConfig, load
 
     config = load(JobConfig, None, words)
-    return session.get_session("geneai tables", config.spark), config.warehouse
+    spark = session.get_session("geneai tables", config.spark, storage=config.storage)
+    return spark, config.warehouse
 
 
 def _existing(spark: Any, warehouse: str, names: Sequence[str]) -> list[Any]:

@@ -10,7 +10,6 @@ where a number is asked for and ``NO`` is a word where a word is.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import difflib
 import typing
@@ -31,28 +30,14 @@ from geneai_spark.settings import (
     redact_text,
     type_name,
 )
+from geneai_spark.settings import (
+    option as option,
+)
+from geneai_spark.storage import Storage
 
 C = TypeVar("C")
 
 _OVERRIDES = "command line"
-
-
-def option(help: str, default: Any = dataclasses.MISSING, **metadata: Any) -> Any:
-    """Declare a field of a job's config.
-
-    Args:
-        help: what the setting means, its unit and its range; shown by ``--help``.
-        default: the only place of the default; left out, the setting is required.
-        metadata: ``example="…"`` is used in the example line of ``--help``.
-    """
-    info = {"help": help, **metadata}
-    if default is dataclasses.MISSING:
-        return dataclasses.field(metadata=info, kw_only=True)
-    if isinstance(default, dict | list) or dataclasses.is_dataclass(default):
-        return dataclasses.field(
-            default_factory=lambda: copy.copy(default), metadata=info, kw_only=True
-        )
-    return dataclasses.field(default=default, metadata=info, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -65,6 +50,7 @@ class JobConfig:
     profile: str = option("where it runs: a file of conf/profiles", "local")
     spark: dict[str, str] = option("Spark settings, e.g. spark.spark.executor.memory=4g", {})
     seed: int = option("seed of everything random", 42)
+    storage: Storage = option("where S3 and HDFS are", Storage())
 
     def part(self, cls: type[Any]) -> dict[str, Any]:
         """The settings that belong to ``cls``, one of the dataclasses this config is made of."""

@@ -115,7 +115,7 @@ def _perform(
     spark: SparkSession | None = None
     with store.lineage() as seen:
         try:
-            spark = session.get_session(f"geneai {name}", config.spark)
+            spark = session.get_session(f"geneai {name}", config.spark, storage=config.storage)
             metrics = run(spark, config)
         except (Exception, KeyboardInterrupt) as caught:
             error = caught

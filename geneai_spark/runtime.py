@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from importlib.util import find_spec
@@ -83,7 +83,13 @@ def require_java() -> Java:
 
 def locked_jars() -> dict[str, str]:
     """Name -> sha256 of every jar that Spark needs beside its own."""
-    text = resources.files("geneai_spark.conf").joinpath("jars.sha256").read_text("ascii")
+    return read_lock(
+        resources.files("geneai_spark.conf").joinpath("jars.sha256").read_text("ascii")
+    )
+
+
+def read_lock(text: str) -> dict[str, str]:
+    """Name -> sha256, of lines as ``sha256sum`` writes them."""
     return {name: digest for digest, name in map(str.split, text.splitlines())}
 
 
@@ -116,7 +122,18 @@ def resolve_jars(folder: Path) -> list[Path]:
     Raises:
         SetupError: no Java, no network, or a jar that is not the locked one.
     """
-    locked = locked_jars()
+    with resources.as_file(resources.files("geneai_spark.conf").joinpath("jars.xml")) as wanted:
+        return resolve(wanted, locked_jars(), folder)
+
+
+def resolve(wanted: Path, locked: Mapping[str, str], folder: Path) -> list[Path]:
+    """As :func:`resolve_jars`, of any Ivy file and lock.
+
+    Args:
+        wanted: Ivy's list of modules.
+        locked: name -> sha256 of every jar that they come to.
+        folder: where the jars go.
+    """
     if all(_sha256(folder / name) == digest for name, digest in locked.items()):
         return [folder / name for name in sorted(locked)]
     java = require_java()
@@ -125,16 +142,13 @@ def resolve_jars(folder: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix=".jars-", dir=folder.parent) as scratch:
         new = Path(scratch) / "jars"
         conf = resources.files("geneai_spark.conf")
-        with (
-            resources.as_file(conf.joinpath("ivysettings.xml")) as settings,
-            resources.as_file(conf.joinpath("jars.xml")) as wanted,
-        ):
+        with resources.as_file(conf.joinpath("ivysettings.xml")) as settings:
             command = [f"{java.home}/bin/java", "-cp", os.pathsep.join(map(str, spark_jars))]
             command += ["org.apache.ivy.Main", "-settings", f"{settings}", "-ivy", f"{wanted}"]
-            command += ["-cache", f"{scratch}/ivy", "-types", "jar", "-warn"]
-            command += ["-retrieve", f"{new}/[artifact]-[revision].[ext]"]
+            command += ["-cache", f"{scratch}/ivy", "-types", "jar", "bundle", "-warn"]
+            command += ["-retrieve", f"{new}/[artifact]-[revision](-[classifier]).[ext]"]
             run = subprocess.run(command, capture_output=True, text=True, check=False)
-        _check(new, run.stdout + run.stderr)
+        _check(new, locked, run.stdout + run.stderr)
         if folder.exists():
             shutil.rmtree(folder)
         new.rename(folder)
@@ -159,14 +173,13 @@ def _sha256(file: Path) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
-def _check(folder: Path, log: str) -> None:
+def _check(folder: Path, locked: Mapping[str, str], log: str) -> None:
     """Compare the jars in ``folder`` with the lock, by name and by content."""
-    locked = locked_jars()
     found = {jar.name: _sha256(jar) for jar in folder.glob("*")}
     if missing := sorted(set(locked) - set(found)):
         raise SetupError(f"jars not resolved: {', '.join(missing)}\n{log[-2000:]}")
     if wrong := sorted(name for name in found if found[name] != locked.get(name)):
-        raise SetupError(f"jars that differ from conf/jars.sha256: {', '.join(wrong)}")
+        raise SetupError(f"jars that differ from the lock of sha256: {', '.join(wrong)}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from geneai_spark import runtime
+from geneai_spark.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def get_session(
     app_name: str = "geneai",
     conf: Mapping[str, str] | None = None,
     master: str | None = None,
+    storage: Storage | None = None,
 ) -> SparkSession:
     """The running SparkSession, or a new one with Delta.
 
@@ -70,12 +72,20 @@ def get_session(
         app_name: name shown in Spark's UI and history.
         conf: Spark settings, as in the ``spark:`` part of a profile.
         master: Spark master; default: spark-submit's, ``conf``'s, else ``local[*]``.
+        storage: where S3 and HDFS are; a session that runs already is told, too.
 
     Raises:
+        ConfigError: keys of ``storage`` are not where they are said to be.
         SetupError: no Java 17 or 21, or the Delta jars are missing and cannot be downloaded.
     """
-    if running := active():
-        return running
+    storage = storage or Storage()
+    storage.prepare()
+    session = active() or _build(app_name, conf, master)
+    storage.reach(session)
+    return session
+
+
+def _build(app_name: str, conf: Mapping[str, str] | None, master: str | None) -> SparkSession:
     submitted = _submitted()
     asked = master or (conf or {}).get("spark.master")
     master = submitted.get("spark.master") or asked or "local[*]"

@@ -1,4 +1,4 @@
-"""Text to typed values: the rules behind :mod:`geneai_spark.config`.
+"""Settings declared, and text to typed values: the rules behind :mod:`geneai_spark.config`.
 
 Every value arrives as text (from YAML read without guessing, or from the command line) and is
 converted by the type the setting declares; a value that does not fit raises ValueError saying
@@ -7,6 +7,8 @@ what was expected and what was found. Values of secret keys are never shown.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import difflib
 import re
 import types
@@ -25,6 +27,24 @@ _SECRET = re.compile(
     r"secret|passw|token|credential|access[._-]?key|account[._-]?key|\.sas\b", re.I
 )
 _USER_INFO = re.compile(r"://[^/\s@]+@")
+
+
+def option(help: str, default: Any = dataclasses.MISSING, **metadata: Any) -> Any:
+    """Declare a field of a job's config.
+
+    Args:
+        help: what the setting means, its unit and its range; shown by ``--help``.
+        default: the only place of the default; left out, the setting is required.
+        metadata: ``example="…"`` is used in the example line of ``--help``.
+    """
+    info = {"help": help, **metadata}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=info, kw_only=True)
+    if isinstance(default, dict | list) or dataclasses.is_dataclass(default):
+        return dataclasses.field(
+            default_factory=lambda: copy.copy(default), metadata=info, kw_only=True
+        )
+    return dataclasses.field(default=default, metadata=info, kw_only=True)
 
 
 def redact_text(text: str) -> str:

@@ -85,6 +85,7 @@ class FileWriter:
         if self._writer is None:
             return None
         self._writer.close()
+        self._sink.close()  # an object store shows the object only now
         uri = f"{self._folder}/{self._name}"
         size, rows = filesystems.stat(uri).size, _footer_rows(uri)
         if rows != self._rows:
@@ -101,6 +102,7 @@ class FileWriter:
         """Leave an unfinished file; what is there of it is removed."""
         if self._writer is not None:
             self._writer.close()
+            self._sink.close()
             filesystems.remove(f"{self._folder}/{self._name}")
 
     def _flush(self) -> None:

@@ -95,7 +95,7 @@ def test_arrow__same_answers_through_pyarrow(
     for name in ["a.vcf", "d/b.vcf", "d/c.txt", "d/_x"]:
         (tmp_path / "bucket" / name).write_bytes(b"0123456789")
     sub = arrow.SubTreeFileSystem(str(tmp_path), arrow.LocalFileSystem())
-    monkeypatch.setattr(fs, "_arrow", lambda where: sub)
+    monkeypatch.setattr(fs.remote, "system", lambda where: sub)
 
     def uris(path: str) -> list[str]:
         return [f.uri for f in fs.list_files(path)]
@@ -122,7 +122,7 @@ def test_write__whole_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fs.os, "replace", broken)
+    monkeypatch.setattr(fs.local.os, "replace", broken)
     with pytest.raises(StorageError, match="No space left"):
         fs.write(str(path), b"third")
     assert path.read_bytes() == b"second"
@@ -134,7 +134,7 @@ def test_write__through_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     (tmp_path / "bucket").mkdir()
     sub = arrow.SubTreeFileSystem(str(tmp_path), arrow.LocalFileSystem())
-    monkeypatch.setattr(fs, "_arrow", lambda where: sub)
+    monkeypatch.setattr(fs.remote, "system", lambda where: sub)
     assert fs.write("s3a://bucket/r.html", b"0123") == 4
     assert fs.open_input("s3://bucket/r.html").read_at(9, 0) == b"0123"
     with pytest.raises(StorageError, match=r"s3://none/r\.html"):

@@ -15,6 +15,7 @@ PACKAGE = "geneai_spark"
 LAYERS = (
     ("errors",),
     ("settings",),
+    ("storage",),
     ("config", "genome", "genotype_kernels", "table"),
     ("tables",),
     ("genotypes", "simulation"),
@@ -38,7 +39,9 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 #: Kernels and what Python workers import before they know Spark.
-NO_SPARK = ("genotype_kernels", "genome", "filesystems", "errors", "settings", "config")
+NO_SPARK = (
+    "genotype_kernels", "genome", "filesystems", "errors", "settings", "config", "storage"
+)  # fmt: skip
 FILES = sorted([*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "jobs").glob("*.py")])
 
 

@@ -169,8 +169,8 @@ def test_jars_are_found_only_complete(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_jar_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
     for name in runtime.locked_jars():
         (tmp_path / name).write_bytes(b"not it")
-    with pytest.raises(SetupError, match=r"differ from conf/jars.sha256: .*delta-spark"):
-        runtime._check(tmp_path, "")
+    with pytest.raises(SetupError, match=r"differ from the lock of sha256: .*delta-spark"):
+        runtime._check(tmp_path, runtime.locked_jars(), "")
 
 
 def test_kernel_cache__the_first_writable_place(

@@ -1,0 +1,159 @@
+"""One study on four grounds: local files, HDFS, S3, and a Spark cluster on S3.
+
+Inputs, tables and report lie there; jobs run in processes of their own, as users start them. The
+tables must be the same row for row. On the cluster the package comes to the executors as a zip, and
+where S3 is, with its keys out of a secret file, goes to them with the tasks: they have neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geneai_spark import filesystems
+from tests import study_run
+from tests.conftest import ROOT
+from tests.servers.cluster import Cluster
+from tests.servers.hdfs import Hdfs
+from tests.servers.s3 import KEYS, S3
+
+LOCAL = ["spark.spark.master=local[2]", "spark.spark.driver.memory=1g"]
+LOCAL += ["spark.spark.sql.shuffle.partitions=3"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what says where storage is or who we are there."""
+    own = ("AWS_", "GENEAI_S3", "GENEAI_HDFS", "GENEAI_WEBHDFS", "HADOOP_", "SPARK_", "PYSPARK_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(own)}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, **more}
+
+
+def call(command: Sequence[str], env: dict[str, str]) -> str:
+    """Run a command; what it says."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-6000:]
+    for secret in KEYS.values():
+        assert secret not in said
+    return said
+
+
+def put_inputs(place: str) -> None:
+    for name, data in study_run.inputs().items():
+        filesystems.write(f"{place}/in/{name}", data)
+
+
+def study(place: str, out: Path, settings: Sequence[str], env: dict[str, str]) -> dict[str, Any]:
+    """Run every job on one machine; the digests."""
+    jobs = ",".join(study_run.JOBS)
+    call([sys.executable, "-m", "tests.study_run", place, str(out), jobs, *LOCAL, *settings], env)
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The digests of the study on this machine's files."""
+    place = tmp_path_factory.mktemp("local")
+    put_inputs(str(place))
+    return study(str(place), place / "digests.json", [], environment())
+
+
+def same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    ignored = {"package"}
+    assert {k: found[k] for k in found if k not in ignored} == {
+        k: wanted[k] for k in wanted if k not in ignored
+    }
+
+
+def test_study__local_has_every_row(local: dict[str, Any]) -> None:
+    rows = {name: found[0] for name, found in local.items() if name not in ("report", "package")}
+    assert rows["variants"] == rows["variant_quality"] == study_run.RECORDS - len(study_run.BAD)
+    assert rows["rejects"] == len(study_run.BAD)
+    assert rows["samples"] == rows["sample_quality"] == rows["features_pca_scores"] == 40
+    assert rows["traits"] == 80
+    assert rows["ingests"] == 2
+    assert 0 < rows["associations"] <= rows["variants"]
+    assert local["report"].lower() == "<!doctype html>"
+
+
+def test_study__hdfs_in_and_out(
+    local: dict[str, Any], hdfs: Hdfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENEAI_WEBHDFS", hdfs.web)
+    monkeypatch.setenv("GENEAI_HDFS_CLIENT", "webhdfs")
+    place = f"{hdfs.uri}/study"
+    put_inputs(place)
+    settings = [*hdfs.settings, "storage.hdfs.client=webhdfs"]
+    same(study(place, tmp_path / "out.json", settings, environment()), local)
+    stored = filesystems.list_files(f"{place}/tables/variants")
+    assert any(info.uri.endswith(".zstd.parquet") for info in stored)  # by our tasks, not Spark's
+
+
+def test_study__s3_in_and_out(
+    local: dict[str, Any], s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = on_s3(s3, monkeypatch, "one-machine")
+    same(study(place, tmp_path / "out.json", s3.settings, environment(**KEYS)), local)
+    stored = filesystems.list_files(f"{place}/tables/variants")
+    assert any(info.uri.endswith(".zstd.parquet") for info in stored)
+
+
+def on_s3(s3: S3, monkeypatch: pytest.MonkeyPatch, name: str) -> str:
+    """The URI of a folder with the inputs, which this process may look at."""
+    for key, value in {**KEYS, "AWS_ENDPOINT_URL_S3": s3.endpoint}.items():
+        monkeypatch.setenv(key, value)
+    place = f"{s3.uri}/{name}"
+    put_inputs(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip for ``--py-files``, as `make wheel` makes it."""
+    folder = tmp_path_factory.mktemp("dist")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "wheel"]
+    call([*pip, "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)], environment())
+    (wheel,) = folder.glob("*.whl")
+    return wheel.rename(folder / "geneai_spark.zip")
+
+
+def test_study__spark_submit_to_a_cluster(
+    local: dict[str, Any],
+    s3: S3,
+    cluster: Cluster,
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = on_s3(s3, monkeypatch, "cluster")
+    secret = tmp_path / "keys"
+    secret.write_text("[geneai]\n" + "".join(f"{k.lower()}={v}\n" for k, v in KEYS.items()))
+    settings = [*s3.settings, "storage.s3.keys_from=file", f"storage.s3.file={secret}"]
+    settings += ["storage.s3.profile=geneai", f"warehouse={place}/tables"]
+    submit = [*cluster.submit, "--py-files", str(package)]
+    first, *others = study_run.JOBS
+    words = [word.format(place=place) for word in study_run.JOBS[first]]
+    said = call([*submit, ROOT / "jobs" / f"{first}.py", *words, *settings], environment())
+    assert f"records_stored={study_run.RECORDS - len(study_run.BAD)}" in said
+    out = tmp_path / "out.json"
+    script = [ROOT / "tests" / "study_run.py", place, out, ",".join(others)]
+    call([*submit, *script, *settings], environment())
+    found = json.loads(out.read_text())
+    same(found, local)
+    assert found["package"] == ["geneai_spark.zip"]

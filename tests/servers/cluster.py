@@ -1,0 +1,114 @@
+"""A Spark standalone cluster: a master and two workers of one core, from pip's PySpark."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from geneai_spark import runtime
+from tests.servers.processes import HOST, foreground, free_ports, running, wait_for
+
+WORKERS = 2
+MEMORY = "1g"
+EXECUTOR_MEMORY = "700m"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        master: ``spark://host:port``.
+        web: the master's web page.
+        home: SPARK_HOME.
+    """
+
+    master: str
+    web: str
+    home: Path
+
+    @property
+    def submit(self) -> list[str]:
+        """The command and the options with which jobs are sent to it."""
+        return [
+            str(self.home / "bin" / "spark-submit"),
+            *("--master", self.master),
+            *("--executor-memory", EXECUTOR_MEMORY, "--driver-memory", "1g"),
+            *("--conf", f"spark.driver.host={HOST}", "--conf", f"spark.driver.bindAddress={HOST}"),
+            *("--conf", "spark.ui.enabled=false"),
+            *("--conf", f"spark.pyspark.python={sys.executable}"),
+            *("--conf", "spark.sql.shuffle.partitions=3"),
+            *("--conf", "spark.databricks.delta.snapshotPartitions=2"),
+        ]
+
+    def workers(self) -> int:
+        """Workers that the master takes for alive."""
+        with urllib.request.urlopen(f"{self.web}/json/", timeout=5) as answer:
+            return int(json.load(answer)["aliveworkers"])
+
+
+def spark_home() -> Path:
+    """The folder of the PySpark installed here."""
+    spec = find_spec("pyspark")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
+@contextmanager
+def start(folder: Path) -> Iterator[Cluster]:
+    """The cluster, with its logs and its workers' folders in ``folder``.
+
+    Raises:
+        SetupError: no Java.
+        ServerError: it does not start.
+    """
+    home = spark_home()
+    env = {
+        "JAVA_HOME": str(runtime.require_java().home),
+        "SPARK_HOME": str(home),
+        "SPARK_LOCAL_IP": HOST,
+        "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_LOG_DIR": str(folder),
+        "PYSPARK_PYTHON": sys.executable,
+        "PATH": os.environ["PATH"],
+    }
+    port, web = free_ports(2)
+    cluster = Cluster(f"spark://{HOST}:{port}", f"http://{HOST}:{web}", home)
+    spark_class = str(home / "bin" / "spark-class")
+    deploy = "org.apache.spark.deploy"
+    master = [spark_class, f"{deploy}.master.Master", "--host", HOST]
+    master += ["--port", str(port), "--webui-port", str(web)]
+    worker = [spark_class, f"{deploy}.worker.Worker", "--host", HOST, "--webui-port", "0"]
+    worker += ["--cores", "1", "--memory", MEMORY]
+    log = folder / "master.log"
+    with ExitStack() as stack:
+        process = stack.enter_context(running(master, log, env))
+        for number in range(WORKERS):
+            work = str(folder / f"worker{number}")
+            command = [*worker, "--work-dir", work, cluster.master]
+            stack.enter_context(running(command, folder / f"worker{number}.log", env))
+        wait_for(lambda: cluster.workers() == WORKERS, process, log)
+        yield cluster
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[str]:
+    with start(folder) as cluster:
+        yield (
+            f"Spark: {cluster.master}, web page {cluster.web}; {WORKERS} workers of one core\n\n"
+            f"  make wheel\n"
+            f"  {' '.join(cluster.submit)} \\\n"
+            f"    --py-files dist/geneai_spark.zip jobs/ingest_variants.py "
+            f"inputs=/data/my.vcf.gz warehouse=/data/warehouse"
+        )
+
+
+if __name__ == "__main__":
+    foreground(_told)

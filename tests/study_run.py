@@ -1,0 +1,91 @@
+"""A whole study, job after job in one process, and digests of the tables it came to.
+
+Run as a program, by Python or spark-submit: PLACE (a folder's URI with the inputs), OUT (a local
+file for the digests), the jobs to run, and settings for all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from geneai_spark import cli, config, filesystems, session, store, tables
+from geneai_spark.config import JobConfig
+from tests import vcf_files
+
+PEOPLE = [f"P{i}" for i in range(40)]
+RECORDS = 400
+BAD = (7, 250)  # data lines that are refused
+#: What names a place or a time.
+ASIDE = {"sourceId", "uri", "modified", "etag", "finishedAt", "tableVersion"}
+JOBS = {
+    "ingest_variants": ["inputs={place}/in/*.vcf.bgz"],
+    "ingest_traits": ["inputs={place}/in/traits.csv"],
+    "check_quality": [],
+    "extract_features": ["k=2", "min_frequency=0.05"],
+    "run_gwas": ["traits=height", "covariates=age", "components=2"],
+    "make_report": ["output={place}/report.html"],
+}
+
+
+def inputs() -> dict[str, bytes]:
+    """The study's files by name: genotypes of 40 people, two lines of them bad; traits."""
+    chance = random.Random(5)
+    vcf = vcf_files.text(PEOPLE, records=RECORDS, bad=BAD, seed=3)
+    rows = [f"{p},{chance.gauss(170, 9):.2f},{chance.randint(20, 80)}" for p in PEOPLE]
+    return {
+        "study.vcf.bgz": vcf_files.bgzf(vcf.encode(), block=9000),
+        "traits.csv": "\n".join(["sample,height,age", *rows, ""]).encode(),
+    }
+
+
+def run(place: str, jobs: Iterable[str], settings: Sequence[str]) -> None:
+    """Run jobs as ``geneai`` does; leave with the code of the first that fails."""
+    for name in jobs:
+        words = [word.format(place=place) for word in JOBS[name]]
+        if code := cli.main([name, *words, f"warehouse={place}/tables", *settings]):
+            sys.exit(code)
+
+
+def digests(place: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Table -> number of rows, and sha256 of the sorted rows; what the report begins with."""
+    loaded = config.load(JobConfig, None, list(settings))
+    spark = session.get_session("digests", loaded.spark, storage=loaded.storage)
+    found: dict[str, Any] = {}
+    for table in tables.TABLES.values():
+        if table.name == "runs":
+            continue
+        df = store.read(spark, table, f"{place}/tables")
+        kept = [name for name in df.columns if name not in ASIDE]
+        rows = sorted(map(repr, df.select([f"`{n}`" for n in kept]).toArrow().to_pylist()))
+        total = hashlib.sha256("\n".join(rows).encode())
+        found[table.name] = [len(rows), total.hexdigest()]
+    found["report"] = filesystems.open_input(f"{place}/report.html").read_at(15, 0).decode()
+    found["package"] = sorted(_packages(spark))
+    return found
+
+
+def _packages(spark: Any) -> set[str]:
+    """Where executors have the package from."""
+
+    def tell(batches: Iterable[Any]) -> Iterable[Any]:
+        import pyarrow
+
+        import geneai_spark
+
+        for _ in batches:
+            yield pyarrow.RecordBatch.from_pydict({"file": [str(geneai_spark.__file__)]})
+
+    rows = spark.range(2, numPartitions=2).mapInArrow(tell, "file string").collect()
+    return {Path(row.file).parents[1].name for row in rows}
+
+
+if __name__ == "__main__":
+    here, out, names, *rest = sys.argv[1:]
+    run(here, [name for name in names.split(",") if name], rest)
+    Path(out).write_text(json.dumps(digests(here, rest)))
