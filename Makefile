@@ -116,6 +116,10 @@ bench-data: bench-peers ## simulate the benchmarks' files (1.8 GB of text, 114 M
 bench-ingest: setup bench-data ## VCF to Delta beside Hail and bcftools, ratios printed
 	$(BIN)/python benchmarks/ingest.py
 
+.PHONY: bench-reads
+bench-reads: setup $(VENV)/.dev ## FASTQ to Delta beside pysam's reader, on simulated pairs
+	$(BIN)/python benchmarks/reads.py
+
 .PHONY: bench-analysis
 bench-analysis: setup bench-data ## quality, association, principal components beside Hail, plink2
 	$(BIN)/python benchmarks/analysis.py

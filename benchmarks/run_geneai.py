@@ -2,6 +2,7 @@
 
     python run_geneai.py empty
     python run_geneai.py ingest FILE OUT...   # the job ingest_variants, as a user runs it
+    python run_geneai.py reads FILE,FILE OUT...   # the job ingest_reads
     python run_geneai.py spark FILE OUT...    # formats.vcf.read, and Spark writes the rows
 
 Each OUT is a warehouse that does not exist yet.
@@ -36,6 +37,13 @@ elif mode == "ingest":
     source, *targets = paths
     for target in targets:
         ingest_variants.run(spark, ingest_variants.Config(inputs=[source], warehouse=target))
+elif mode == "reads":
+    from geneai_spark.jobs import ingest_reads
+
+    source, *targets = paths
+    for target in targets:
+        inputs = tuple(source.split(","))
+        ingest_reads.run(spark, ingest_reads.Config(inputs=inputs, warehouse=target))
 elif mode != "empty":
-    raise SystemExit(f"unknown mode {mode!r}: empty, ingest or spark")
+    raise SystemExit(f"unknown mode {mode!r}: empty, ingest, reads or spark")
 spark.stop()

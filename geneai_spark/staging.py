@@ -23,6 +23,7 @@ from geneai_spark.table import Where
 ROW_GROUP_BYTES = 32 << 20
 #: Level 3 costs two fifths more time and saves two hundredths of the bytes of packed genotypes.
 ZSTD_LEVEL = 1
+_SAMPLE = 1000  # values by which a column of text is judged
 _LONGEST_TEXT = 1024  # longer ones are not worth their place among the file statistics
 
 
@@ -113,7 +114,13 @@ class FileWriter:
             sink = filesystems.open_output(f"{self._folder}/{self._name}")
             # Packed genotypes gain nothing from a dictionary or least and greatest values, and
             # comparing and hashing values of kilobytes costs a sixth of a write.
-            plain = [f.name for f in table.schema if not pa.types.is_binary(f.type)]
+            # So it is with sequences and names of reads, of which no two are alike.
+            plain = [
+                f.name
+                for f in table.schema
+                if f.name in self._names
+                or not (pa.types.is_binary(f.type) or _all_differ(table.column(f.name)))
+            ]
             self._writer = pq.ParquetWriter(
                 sink,
                 table.schema,
@@ -162,6 +169,14 @@ def _range(
         if told is not None and told.has_min_max:
             least[name], greatest[name] = told.min, told.max
     return least, greatest
+
+
+def _all_differ(column: pa.ChunkedArray) -> bool:
+    """Whether a column is text that hardly repeats, by its first values."""
+    if not pa.types.is_string(column.type) or len(column) < _SAMPLE:
+        return False
+    first = column.slice(0, _SAMPLE)
+    return bool(pc.count_distinct(first, mode="all").as_py() > 0.9 * _SAMPLE)
 
 
 def _leaf(field: pa.Field) -> str:

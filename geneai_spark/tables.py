@@ -111,6 +111,24 @@ REJECTS = Table(
     ),
 )
 
+READS = Table(
+    "reads",
+    "a sequencing read",
+    ("sourceId", "offset"),
+    columns(
+        _SOURCE,
+        ("cohort", TEXT, "name of the set of samples that the reads belong to"),
+        ("sampleId", TEXT, "the sample, as told or by the file's name; may identify: protect"),
+        ("offset", LONG, "where the record begins in the file: bytes (of the text), BGZF: virtual"),
+        ("readName", TEXT, "name, without comment; of paired files without /1 and /2"),
+        ("mate", INT, "1 or 2 of a pair, 0 for single reads"),
+        ("pairKey", LONG, "with readName joins the mates of a pair; null for single reads"),
+        ("sequence", TEXT, "bases as in the file"),
+        ("quality", TEXT, "a character a base, Phred+33 whatever the file had"),
+    ),
+    statistics=("sourceId", "cohort", "sampleId", "offset"),
+)
+
 INGESTS = Table(
     "ingests",
     "an input file, with the outcome of its last ingestion: the ledger",
@@ -118,7 +136,7 @@ INGESTS = Table(
     columns(
         _SOURCE,
         ("uri", TEXT, "where the file is"),
-        ("kind", TEXT, "variants or traits"),
+        ("kind", TEXT, "variants, traits or reads"),
         _COHORT,
         ("size", LONG, "bytes"),
         ("modified", DOUBLE, "modification time, seconds since 1970"),
@@ -339,6 +357,7 @@ TABLES: dict[str, Table] = {
         SAMPLES,
         TRAITS,
         REJECTS,
+        READS,
         INGESTS,
         RUNS,
         VARIANT_QUALITY,

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from geneai_spark import filesystems
 from geneai_spark.config import option
@@ -18,9 +18,31 @@ from geneai_spark.ingest.ledger import Entry
 
 
 @dataclass(frozen=True)
-class VariantOptions:
-    """How VCF files are taken in. The first group of settings decides what is stored: with other
-    values an unchanged file is read again.
+class FileOptions:
+    """How files are taken in, whatever their format; none of this decides what is stored."""
+
+    force: bool = option("read unchanged files again", False)
+    on_error: Literal["continue", "stop"] = option("after a file that fails", "continue")
+    optimize: Literal["auto", "always", "never"] = option("merge small files afterwards", "auto")
+    checksum: bool = option("keep each file's sha256 (reads it once more, meanwhile)", True)
+    group_files: int = option("most files of one commit", 64)
+    group_gigabytes: float = option("most gigabytes of one commit", 64.0)
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide which rows a file gives."""
+        common = {f.name for f in dataclasses.fields(FileOptions)}
+        names = [f.name for f in dataclasses.fields(self) if f.name not in common]
+        return {name: getattr(self, name) for name in names}
+
+    def fingerprint(self) -> str:
+        """A digest of them: with another one an unchanged file is read again."""
+        return ledger.fingerprint(self.deciding())
+
+
+@dataclass(frozen=True)
+class VariantOptions(FileOptions):
+    """How VCF files are taken in. The settings here decide what is stored: with other values an
+    unchanged file is read again.
     """
 
     cohort: str = option("name of the set of samples that the files share", "default")
@@ -36,18 +58,9 @@ class VariantOptions:
         "a malformed line goes to table rejects, or fails its file", "reject"
     )
 
-    force: bool = option("read unchanged files again", False)
-    on_error: Literal["continue", "stop"] = option("after a file that fails", "continue")
-    optimize: Literal["auto", "always", "never"] = option("merge small files afterwards", "auto")
-    checksum: bool = option("keep each file's sha256 (reads it once more, meanwhile)", True)
-    group_files: int = option("most files of one commit", 64)
-    group_gigabytes: float = option("most gigabytes of one commit", 64.0)
-
-    def fingerprint(self) -> str:
-        """A digest of what decides which rows a file gives."""
-        names = [f.name for f in dataclasses.fields(VariantOptions)]
-        chosen = {n: getattr(self, n) for n in names[: names.index("force")]}
-        return ledger.fingerprint(chosen | {"samples": self.samples()})
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide which rows a file gives."""
+        return super().deciding() | {"samples": self.samples()}
 
     def samples(self) -> list[str] | None:
         """The sample ids of ``samples_file``, None for all."""
@@ -94,6 +107,28 @@ def cohort_names(files: Sequence[FileInfo], known: Mapping[str, Entry]) -> dict[
             stem = longer
         names[info.uri] = stem
     return names
+
+
+@dataclass(frozen=True)
+class ReadOptions(FileOptions):
+    """How FASTQ files are taken in. The settings here decide what is stored: with other values an
+    unchanged file is read again.
+    """
+
+    cohort: str = option("name of the set of samples that the reads belong to", "default")
+    sample: str | None = option("the sample of all the files; null: by each file's name", None)
+    layout: Literal["auto", "single", "paired", "interleaved"] = option(
+        "mates: auto pairs files by name (_R1/_R2, _1/_2, ...) and takes others as single", "auto"
+    )
+    phred: int | None = option("33 or 64, added to quality scores; null: found in each file", None)
+    on_malformed: Literal["reject", "fail"] = option(
+        "a malformed record goes to table rejects, or fails its file", "reject"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse an encoding that there is not."""
+        if self.phred not in (None, 33, 64):
+            raise ValueError(f"phred must be 33 or 64, not {self.phred}")
 
 
 @dataclass(frozen=True)

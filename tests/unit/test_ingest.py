@@ -14,7 +14,7 @@ from geneai_spark import commits, filesystems, store, tables
 from geneai_spark.errors import InputError, ReconciliationError
 from geneai_spark.filesystems import source_id
 from geneai_spark.formats import vcf
-from geneai_spark.ingest import checks, ingest_variants, ledger, loading, options, variants
+from geneai_spark.ingest import checks, ingest_variants, intake, ledger, options, writing
 from geneai_spark.table import Table
 from tests.vcf_files import text, write
 
@@ -231,8 +231,8 @@ def test_ingest__what_tasks_lose_is_an_error_and_nothing_is_committed(
 ) -> None:
     home = str(tmp_path / "wh")
     a = write(tmp_path / "a.vcf", text(records=3))
-    real = loading._run
-    monkeypatch.setattr(loading, "_run", lambda *given: lose(real(*given)))
+    real = writing.run
+    monkeypatch.setattr(writing, "run", lambda *given: lose(real(*given)))
     with pytest.raises(InputError, match=match):
         ingest_variants(spark, home, a)
     assert store.version(spark, tables.VARIANTS, home) == 0  # made, and nothing added
@@ -293,7 +293,7 @@ def test_ingest__only_header_and_regions(spark: SparkSession, tmp_path: Path) ->
 def test_ingest__many_small_files_are_merged(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(variants, "_MANY_SMALL_FILES", 1)
+    monkeypatch.setattr(intake, "_MANY_SMALL_FILES", 1)
     home = str(tmp_path / "wh")
     for i in range(3):
         write(tmp_path / f"{i}.vcf", text(records=1, first=100 * i + 1))

@@ -1,0 +1,217 @@
+"""What taking files in is, whatever their format: by the ledger, in groups, failures told by file.
+
+A file that is current is left alone. The others are taken in groups, each in one commit of its
+table, then ``rejects`` (see `writing`), then the ledger ``ingests``. Whatever happens in between,
+running again reaches the same tables, because only the last step makes a file count as taken in.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from pyspark.sql import SparkSession
+
+from geneai_spark import filesystems, progress, store
+from geneai_spark.errors import InputError, explain
+from geneai_spark.filesystems import FileInfo
+from geneai_spark.ingest import ledger
+from geneai_spark.ingest.ledger import Entry
+from geneai_spark.ingest.options import FileOptions
+from geneai_spark.ingest.writing import Loaded
+from geneai_spark.table import Table
+
+_log = logging.getLogger(__name__)
+_SMALL_FILE = 32 << 20  # bytes
+_MANY_SMALL_FILES = 64
+
+
+class Taken(Protocol):
+    """A file to take in, as far as the ledger is concerned."""
+
+    @property
+    def info(self) -> FileInfo:
+        """The file as listed."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Its source id."""
+        ...
+
+    @property
+    def cohort(self) -> str:
+        """The cohort of its rows."""
+        ...
+
+    @property
+    def build(self) -> str | None:
+        """Its reference genome, where it has one."""
+        ...
+
+
+S = TypeVar("S", bound=Taken)
+
+
+class Intake(ABC, Generic[S]):
+    """One run over some files: what it knows and what it has done.
+
+    Files that only make sense together (mates of pairs) are a *unit*; units that are read in one
+    go and committed as one are a *group*.
+    """
+
+    kind: ClassVar[str]  # in the ledger; also what the metrics call the table's version
+    table: ClassVar[Table]
+
+    def __init__(self, spark: SparkSession, warehouse: str, options: FileOptions) -> None:
+        self.spark, self.warehouse = spark, warehouse
+        self.policy, self.fingerprint = options, options.fingerprint()
+        self.known = ledger.load(spark, warehouse)
+        self.failed: list[tuple[FileInfo, str]] = []
+        self.done: list[Entry] = []
+        self.small_files = 0
+
+    @abstractmethod
+    def groups(self, files: Sequence[FileInfo]) -> Iterable[list[list[S]]]:
+        """Look into files and put them into groups of units; :meth:`fail` those that are unfit."""
+
+    @abstractmethod
+    def load(self, group: Sequence[S]) -> Loaded:
+        """Store the rows of some files in place of those that they had."""
+
+    def loaded(self, group: Sequence[S]) -> None:
+        """Write what else comes of files whose rows are stored, before the ledger."""
+
+    def together(self, files: Sequence[FileInfo], todo: Sequence[FileInfo]) -> Sequence[FileInfo]:
+        """The files to read, of which ``todo`` have changed."""
+        return todo
+
+    def run(self, inputs: str | Sequence[str]) -> dict[str, int | float | str]:
+        """Take in what is new or changed; counts of files and records."""
+        files = filesystems.list_files(inputs)
+        with ThreadPoolExecutor(8) as pool:
+            current = list(pool.map(self._is_current, files))
+        todo = [info for info, is_current in zip(files, current, strict=True) if not is_current]
+        todo = list(self.together(files, todo))
+        try:
+            for group in self.groups(todo):
+                self._take(group)
+            self._compact()
+        finally:
+            self._record_failures()
+        if self.failed:
+            told = "; ".join(f"{info.uri}: {reason}" for info, reason in self.failed)
+            raise InputError(f"{len(self.failed)} of {len(files)} files were not stored: {told}")
+        metrics: dict[str, int | float | str] = {
+            "files": len(files),
+            "files_unchanged": len(files) - len(todo),
+            "records_in": sum(e.recordsIn or 0 for e in self.done),
+            "records_stored": sum(e.recordsStored for e in self.done),
+            "records_rejected": sum(e.recordsRejected for e in self.done),
+        }
+        if self.done:
+            metrics[f"{self.kind}_version"] = max(e.tableVersion or 0 for e in self.done)
+        return metrics
+
+    def _is_current(self, info: FileInfo) -> bool:
+        entry = self.known.get(filesystems.source_id(info.uri))
+        return not self.policy.force and ledger.is_current(entry, info, self.fingerprint)
+
+    def grouped(self, units: Iterable[list[S]]) -> Iterable[list[list[S]]]:
+        """Units in groups as large as the options allow."""
+        limit = self.policy.group_gigabytes * (1 << 30)
+        group: list[list[S]] = []
+        files = size = 0
+        for unit in units:
+            more = sum(source.info.size for source in unit)
+            if group and (files + len(unit) > self.policy.group_files or size + more > limit):
+                yield group
+                group, files, size = [], 0, 0
+            group.append(unit)
+            files, size = files + len(unit), size + more
+        if group:
+            yield group
+
+    def _take(self, group: list[list[S]]) -> None:
+        """Store a group; if that fails, each unit by itself, so that good ones are stored."""
+        every = [source for unit in group for source in unit]
+        name = every[0].info.uri.rpartition("/")[2] if len(every) == 1 else f"{len(every)} files"
+        try:
+            with progress.stage(f"ingest {name}", self.spark) as stage:
+                entries = self._store(every)
+                stored = sum(e.recordsStored for e in entries)
+                rejected = sum(e.recordsRejected for e in entries)
+                stage.result = f"{stored:,} records stored, {rejected:,} rejected"
+        except Exception as error:
+            if len(group) > 1:
+                for unit in group:
+                    self._take([unit])
+            else:
+                for source in every:
+                    self.fail(source.info, error)
+        else:
+            self.done += entries
+
+    def _store(self, group: Sequence[S]) -> list[Entry]:
+        with ThreadPoolExecutor(2) as pool:  # checksums are taken while Spark reads
+            sums = {
+                source.id: pool.submit(filesystems.checksum, source.info.uri)
+                for source in group
+                if self.policy.checksum
+            }
+            loaded = self.load(group)
+            checksums = {i: future.result() for i, future in sums.items()}
+        self.loaded(group)
+        stored, rejected = loaded.stored, loaded.rejected
+        entries = [
+            ledger.stored_entry(
+                source.info,
+                self.kind,
+                cohort=source.cohort,
+                checksum=checksums.get(source.id),
+                recordsIn=stored.get(source.id, 0) + rejected.get(source.id, 0),
+                recordsStored=stored.get(source.id, 0),
+                recordsRejected=rejected.get(source.id, 0),
+                options=self.fingerprint,
+                genomeBuild=source.build,
+                tableVersion=loaded.commit.version,
+            )
+            for source in group
+        ]
+        ledger.record(self.spark, self.warehouse, entries)
+        self.known |= {entry.sourceId: entry for entry in entries}
+        commit = loaded.commit
+        if commit.files and commit.bytes / commit.files < _SMALL_FILE:
+            self.small_files += commit.files
+        return entries
+
+    def _compact(self) -> None:
+        policy, many = self.policy.optimize, self.small_files > _MANY_SMALL_FILES
+        if policy == "never" or not self.done or (policy == "auto" and not many):
+            return
+        with progress.stage("merge small files", self.spark) as stage:
+            done = store.optimize(self.spark, self.table, self.warehouse)
+            stage.result = f"{done['files_before']} -> {done['files_after']}"
+
+    def fail(self, info: FileInfo, error: Exception) -> None:
+        """Note that a file was not stored; its earlier rows, if any, stay as they are."""
+        ours = explain(error)
+        reason = str(ours) if ours else f"{type(error).__name__} (see the log)"
+        if ours is None:
+            _log.error("%s: not stored", info.uri, exc_info=error)
+        self.failed.append((info, reason.removeprefix(f"{info.uri}: ")))
+        if self.policy.on_error == "stop":
+            raise InputError(f"{info.uri}: not stored: {reason}") from error
+
+    def _record_failures(self) -> None:
+        entries = []
+        for info, reason in self.failed:
+            before = self.known.get(filesystems.source_id(info.uri))
+            told = (info.size, info.modified, reason, self.fingerprint)
+            if before and told == (before.size, before.modified, before.reason, before.options):
+                continue  # told already
+            entries.append(ledger.failed_entry(info, self.kind, reason, self.fingerprint, before))
+        ledger.record(self.spark, self.warehouse, entries)
