@@ -23,6 +23,7 @@ class Config(JobConfig):
         "VCF files, folders, globs", example="s3://bucket/in/*.vcf.gz"
     )
     traits: tuple[str, ...] = option("CSV or TSV files of traits, folders, globs", ())
+    reads: tuple[str, ...] = option("FASTQ files, folders, globs", ())
     stages: tuple[str, ...] = option(
         "what to keep current: check_quality, extract_features, run_gwas, make_report",
         ("check_quality", "make_report"),
@@ -49,7 +50,11 @@ class Config(JobConfig):
 
     def configs(self) -> dict[str, JobConfig]:
         """The settings of each stage, in the order to run."""
-        inputs = {"ingest_variants": self.landing, "ingest_traits": self.traits}
+        inputs = {
+            "ingest_variants": self.landing,
+            "ingest_traits": self.traits,
+            "ingest_reads": self.reads,
+        }
         asked = [name for name, files in inputs.items() if files]
         asked += [name for name in nightly.STAGES if name in self.stages]
         return {

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
-from geneai_spark.jobs import ingest_traits, ingest_variants, run_gwas
+from geneai_spark.jobs import ingest_traits, ingest_variants, make_report, run_gwas
 
 from geneai_spark import store, tables
 from geneai_spark.association import summary
-from tests import packed
+from tests import browser, packed
 from tests.conftest import requires
 
 KEYS = ["contigName", "start", "referenceAllele"]
@@ -163,3 +165,28 @@ def test_run_gwas__finds_the_four_planted_loci(spark, hipster):
         own = found[found["contigName"] == contig]
         inside = own[(own["first"] < position) & (position <= own["last"] + 1)]
         assert len(inside) == 1, f"{contig}:{position} lies in {len(inside)} loci"
+
+
+@requires("chromium")
+def test_report__the_four_planted_loci_are_seen_in_a_browser(spark, hipster, tmp_path):
+    warehouse, file = hipster[1], tmp_path / "report.html"
+    config = make_report.Config(warehouse=warehouse, traits=["score"], output=str(file))
+    assert make_report.run(spark, config)["traits"] == 1
+    with browser.chromium(tmp_path / "profile") as shown:
+        shown.size(1280)
+        shown.open(file)
+        cells = '[...document.querySelectorAll("#t1-loci tbody tr")].map(r => r.cells[0].innerText)'
+        spans = [re.fullmatch(r"(\w+):([\d,]+)–([\d,]+)", text) for text in shown.tell(cells)]
+        seen = [(m[1], int(m[2].replace(",", "")), int(m[3].replace(",", ""))) for m in spans]
+        for contig, position in PLANTED:
+            assert sum(c == contig and a <= position <= b for c, a, b in seen) == 1
+        box = shown.tell(
+            "JSON.stringify((b => [b.x, b.y + scrollY, b.width, b.height])"
+            '(document.querySelector("#t1-manhattan svg").getBoundingClientRect()))'
+        )
+        x, y, width, height = (round(v) for v in json.loads(box))
+        part = shown.picture(tmp_path / "page.png")[y : y + height, x : x + width].astype(int)
+    assert width > 800 and height > 250
+    # the upper half, where the strongest locus alone reaches, holds coloured points too
+    coloured = part.max(axis=2) - part.min(axis=2) > 60
+    assert coloured[: height // 2].sum() > 20 and coloured[height // 2 :].sum() > 300
