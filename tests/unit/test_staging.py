@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
-from geneai_spark import commits, filesystems, staging, store, tables
+from geneai_spark import commits, filesystems, staging, store, stored, tables
 from geneai_spark.errors import StorageError, TableError
 from geneai_spark.staging import FileWriter
 from geneai_spark.table import ALL, Table, Where, columns
@@ -316,3 +316,24 @@ def test_writer__text_that_never_repeats_has_no_dictionary(tmp_path: Path) -> No
     }  # fmt: skip
     assert found == {"name": (False, False), "asked": (True, True), "cohort": (True, True)}
     assert pq.read_table(uri).equals(table)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["checksum", "kernel"])
+def test_listing__files_as_spark_lists_them(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    home = str(tmp_path / "a b")  # a space is escaped in URIs
+    put(spark, home, "a")
+    put(spark, home, "b", "c")
+    put(spark, home, "d", where=Where.of(name=["a", "d"]))
+    if not noted:
+        monkeypatch.setattr(commits, "_listed", lambda *_: None)
+    log = commits.open_log(spark, store.path(home, TABLE))
+    found = commits.listing(spark, log, store.path(home, TABLE), store.folder(home, TABLE))
+    assert found is not None and found[0] == store.version(spark, TABLE, home)
+    wanted = store.read(spark, TABLE, home).inputFiles()
+    assert len(wanted) == 2
+    assert sorted(map(filesystems.absolute, found[1])) == sorted(map(filesystems.absolute, wanted))
+    rows = stored.stored_rows(spark, TABLE, home)
+    assert rows is not None
+    assert sorted(rows.select(["name"]).table()["name"].to_pylist()) == ["b", "c", "d"]
