@@ -19,13 +19,14 @@ from geneai_spark.config import JobConfig
 from tests import vcf_files
 
 PEOPLE = [f"P{i}" for i in range(40)]
-RECORDS = 400
+RECORDS, READS = 400, 300
 BAD = (7, 250)  # data lines that are refused
 #: What names a place or a time.
-ASIDE = {"sourceId", "uri", "modified", "etag", "finishedAt", "tableVersion"}
+ASIDE = {"sourceId", "uri", "modified", "etag", "finishedAt", "tableVersion", "pairKey"}
 JOBS = {
     "ingest_variants": ["inputs={place}/in/*.vcf.bgz"],
     "ingest_traits": ["inputs={place}/in/traits.csv"],
+    "ingest_reads": ["inputs={place}/in/reads.fastq"],
     "check_quality": [],
     "extract_features": ["k=2", "min_frequency=0.05"],
     "run_gwas": ["traits=height", "covariates=age", "components=2"],
@@ -34,11 +35,14 @@ JOBS = {
 
 
 def inputs() -> dict[str, bytes]:
-    """The study's files by name: genotypes of 40 people, two lines of them bad; traits."""
+    """The study's files by name: genotypes of 40 people, two lines of them bad; traits; reads."""
     chance = random.Random(5)
     vcf = vcf_files.text(PEOPLE, records=RECORDS, bad=BAD, seed=3)
     rows = [f"{p},{chance.gauss(170, 9):.2f},{chance.randint(20, 80)}" for p in PEOPLE]
+    bases = ("".join(chance.choices("ACGT", k=50)) for _ in range(READS))
+    reads = [f"@r{i}\n{sequence}\n+\n{'I' * 50}\n" for i, sequence in enumerate(bases)]
     return {
+        "reads.fastq": "".join(reads).encode(),
         "study.vcf.bgz": vcf_files.bgzf(vcf.encode(), block=9000),
         "traits.csv": "\n".join(["sample,height,age", *rows, ""]).encode(),
     }

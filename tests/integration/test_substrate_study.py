@@ -87,7 +87,8 @@ def test_study__local_has_every_row(local: dict[str, Any]) -> None:
     assert rows["rejects"] == len(study_run.BAD)
     assert rows["samples"] == rows["sample_quality"] == rows["features_pca_scores"] == 40
     assert rows["traits"] == 80
-    assert rows["ingests"] == 2
+    assert rows["reads"] == study_run.READS
+    assert rows["ingests"] == 3
     assert 0 < rows["associations"] <= rows["variants"]
     assert local["report"].lower() == "<!doctype html>"
 
