@@ -135,8 +135,8 @@ def is_current(spark: SparkSession, warehouse: str, stage: str, config: JobConfi
 
 
 def _outcome(metrics: Mapping[str, int | float | str]) -> str:
-    """The first few numbers of a stage, without what names a trait or a variant."""
-    counts = [f"{k}={v}" for k, v in metrics.items() if isinstance(v, int) and "_p_" not in k]
+    """The first few counts of a stage."""
+    counts = [f"{k}={v}" for k, v in metrics.items() if isinstance(v, int)]
     return ", ".join(counts[:6]) or "done"
 
 

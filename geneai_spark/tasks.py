@@ -68,15 +68,17 @@ def fold(
     tasks: int | None = None,
     groups: int = GROUPS,
 ) -> T | None:
-    """Put together what ``function`` makes of the rows of each task, in the order of the tasks.
+    """Put together what ``function`` makes of the rows of each task; in the tasks' order, if their
+    number is given.
 
     Args:
         rows: what the tasks work on.
         function: from a task's batches to something that can be pickled; None does not count.
-        merge: of two results; may change the first. Must be associative.
+        merge: of two results; may change the first. Must be associative, and commutative where
+            ``tasks`` is not given.
         tasks: how many there are, where that is known: results of more than ``FEW``, or of an
             unknown number, are put together by tasks before the driver sees them.
-        groups: as so many; the driver puts those together.
+        groups: as so many, of neighbours where ``tasks`` is given; the driver does the rest.
 
     Returns:
         None where no task gave anything.
@@ -109,7 +111,10 @@ def gather(
             yield result(value)
 
     if tasks is None or tasks > FEW:
-        results = results.repartitionById(groups, F.col(_PART) % groups)
+        group = F.col(_PART) % groups
+        if tasks is not None:
+            group = F.floor(F.col(_PART) * groups / tasks).cast("int")
+        results = results.repartitionById(groups, group)
         results = results.sortWithinPartitions(_PART).mapInArrow(together, _RESULT)
     found = results.toArrow().sort_by(_PART).column(_VALUE)
     values = [pickle.loads(value.as_buffer()) for value in found]
