@@ -270,6 +270,26 @@ def operation(folder: str, version: int) -> str | None:
     return None
 
 
+def added(folder: str, version: int) -> list[str] | None:
+    """The files of new rows that a commit added, by name; none if it changed no row, None if it
+    took rows away, too, or cannot be read.
+    """
+    lines = _lines(folder, version)
+    if lines is None:
+        return None
+    names = []
+    for line in lines:
+        action = json.loads(line)
+        changes = action.get("add") or action.get("remove") or {}
+        if not changes.get("dataChange", False):
+            continue
+        name = unquote(changes["path"])
+        if "remove" in action or "/" in name or changes.get("deletionVector") is not None:
+            return None
+        names.append(name)
+    return names
+
+
 def begins_empty(folder: str) -> bool:
     """Whether the table's first commit is known to add no file: a clone's does."""
     lines = _lines(folder, 0)

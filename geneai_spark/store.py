@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from delta.tables import DeltaTable
@@ -22,9 +22,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import commits, filesystems, staging
-from geneai_spark.errors import ReconciliationError, TableError
+from geneai_spark.errors import ReconciliationError, StorageError, TableError
 from geneai_spark.staging import StagedFile
-from geneai_spark.table import ALL, Table, Where
+from geneai_spark.table import ALL, NONE, Table, Where
 
 
 @dataclass
@@ -101,7 +101,7 @@ def data_version(spark: SparkSession, table: Table, warehouse: str) -> int:
 
 def count_files(spark: SparkSession, table: Table, warehouse: str) -> int:
     """How many files hold the table's rows."""
-    return len(read_files(spark, table, warehouse)[1])
+    return len(read_files(spark, table, warehouse).uris)
 
 
 def _find_version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
@@ -136,18 +136,53 @@ def read(
     return df
 
 
-def read_files(
-    spark: SparkSession, table: Table, warehouse: str
-) -> tuple[DataFrame, Sequence[str]]:
-    """As :func:`read`, with the URIs of the files that hold the rows."""
+class Held(NamedTuple):
+    """Rows of a table, and the URIs of the files that hold them."""
+
+    rows: DataFrame
+    version: int
+    uris: Sequence[str]
+
+
+def read_files(spark: SparkSession, table: Table, warehouse: str) -> Held:
+    """The table at its latest version, with the files that hold its rows."""
     uri = path(warehouse, table)
     log = commits.open_log(spark, uri)
     found = None if log is None else commits.listing(spark, log, uri, folder(warehouse, table))
     if found is None:
-        df = read(spark, table, warehouse)
-        return df, list(df.inputFiles())
+        version = _find_version(spark, table, warehouse) or 0
+        df = read(spark, table, warehouse, version)
+        return Held(df, version, list(df.inputFiles()))
     version, uris = found
-    return read(spark, table, warehouse, version), uris
+    return Held(read(spark, table, warehouse, version), version, uris)
+
+
+def read_added(spark: SparkSession, table: Table, warehouse: str, after: int) -> Held | None:
+    """As :func:`read_files`, but only the files of rows that have come since version ``after``.
+
+    None where rows have gone since, too, or the log does not tell.
+    """
+    latest = _find_version(spark, table, warehouse)
+    if latest is None or not filesystems.is_known(warehouse):
+        return None
+    place, uris = folder(warehouse, table), []
+    for number in range(after + 1, latest + 1):
+        names = commits.added(place, number)
+        if names is None:
+            return None
+        uris += [f"{place}/{name}" for name in names]
+    with ThreadPoolExecutor(8) as pool:
+        if not all(pool.map(_is_there, uris)):  # merged into others and vacuumed
+            return None
+    return Held(read(spark, table, warehouse, latest), latest, uris)
+
+
+def _is_there(uri: str) -> bool:
+    try:
+        filesystems.stat(uri)
+    except StorageError:
+        return False
+    return True
 
 
 def read_or_empty(spark: SparkSession, table: Table, warehouse: str) -> DataFrame:
@@ -217,6 +252,8 @@ def write(
     _create(spark, table, warehouse, df.schema)
     stored = _delta(spark, table, warehouse).toDF().schema
     _same_types(table, stored, df.schema)
+    if where == NONE:
+        where, add = None, True
     mark, before = uuid.uuid4().hex, _find_version(spark, table, warehouse)
     writer = df.write.format("delta").mode("append" if add else "overwrite")
     writer = writer.option("userMetadata", mark)
@@ -290,7 +327,7 @@ def adopt(
     new = begun.version == 0 and commits.begins_empty(folder(warehouse, table))
     if where == ALL:
         gone = begun.every_file()
-    elif where is not None and not new:
+    elif where not in (None, NONE) and not new:
         found = _count(spark, begun, table, warehouse, where)
         if found:
             held = begun.whole_files(found)

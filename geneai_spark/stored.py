@@ -49,12 +49,14 @@ class StoredRows:
         parts: what each task reads.
         schema: the columns, in order.
         equal: what columns must be equal to.
+        version: of the table.
     """
 
     spark: SparkSession
     parts: tuple[Part, ...]
     schema: StructType
     equal: Mapping[str, str]
+    version: int
 
     @property
     def columns(self) -> list[str]:
@@ -240,8 +242,22 @@ def stored_rows(
     """
     if not store.can_adopt(spark, table, warehouse, reading=True):
         return None
-    df, uris = store.read_files(spark, table, warehouse)
-    return StoredRows(spark, tuple(_parts(spark, sorted(uris))), df.schema, equal)
+    return _rows(spark, store.read_files(spark, table, warehouse), equal)
+
+
+def added_rows(spark: SparkSession, table: Table, warehouse: str, after: int) -> StoredRows | None:
+    """The rows that have come since version ``after``; None where :func:`stored_rows` is, or where
+    rows have gone since, too.
+    """
+    if not store.can_adopt(spark, table, warehouse, reading=True):
+        return None
+    held = store.read_added(spark, table, warehouse, after)
+    return None if held is None else _rows(spark, held, {})
+
+
+def _rows(spark: SparkSession, held: store.Held, equal: Mapping[str, str]) -> StoredRows:
+    parts = tuple(_parts(spark, sorted(held.uris)))
+    return StoredRows(spark, parts, held.rows.schema, equal, held.version)
 
 
 def collect(

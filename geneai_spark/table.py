@@ -92,6 +92,7 @@ class Where:
 
 
 ALL = Where(({},))  # every row
+NONE = Where(())  # no row: what is written is added
 
 
 def _literal(text: str) -> str:

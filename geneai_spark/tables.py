@@ -256,6 +256,26 @@ SAMPLE_QUALITY = Table(
     ),
 )
 
+QUALITY_SUMS = Table(
+    "quality_sums",
+    "what check_quality has measured of a cohort: the next run adds what is new to it",
+    ("cohort",),
+    columns(
+        _COHORT,
+        ("settings", TEXT, "JSON of what the figures depend on; with others all is measured anew"),
+        ("variantsVersion", LONG, "version of `variants` up to which they are measured"),
+        ("qualityVersion", LONG, "version of `variant_quality` that holds them"),
+        ("tally", MapType(TEXT, LONG), "variants, those that passed, failures of each check"),
+        ("samples", INT, "samples of the cohort"),
+        ("counts", BINARY, "counts of each sample: (rows of sample_kernels, samples), int64"),
+        (
+            "values",
+            MapType(TEXT, BINARY),
+            "of DP and GQ: count, sum, squares, least, greatest: (5, samples), float64",
+        ),
+    ),
+)
+
 PCA_SCORES = Table(
     "features_pca_scores",
     "a sample's principal components",
@@ -362,6 +382,7 @@ TABLES: dict[str, Table] = {
         RUNS,
         VARIANT_QUALITY,
         SAMPLE_QUALITY,
+        QUALITY_SUMS,
         PCA_SCORES,
         PCA_LOADINGS,
         PCA_COMPONENTS,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from geneai_spark import cohorts, genome, job, progress, quality, store, tables
 from geneai_spark.config import JobConfig, option
-from geneai_spark.quality import groups, measures, samples, variants
-from geneai_spark.stored import collect, stored_rows
-from geneai_spark.table import ALL
+from geneai_spark.quality import groups, known, measures, samples, variants
+from geneai_spark.stored import StoredRows, collect, stored_rows
+from geneai_spark.table import ALL, NONE
 
 
 @dataclass(frozen=True)
 class Config(JobConfig):
-    """Measure every variant and every sample, and flag those that fail a check. Drops nothing."""
+    """Measure every variant and every sample, and flag those that fail a check. Drops nothing.
+
+    Of files that came since the last run with the same settings only their variants are measured.
+    """
 
     min_call_rate: float = option("flag variants called in fewer samples than this share", 0.95)
     min_minor_allele_frequency: float = option("flag variants rarer than this, 0..0.5", 0.01)
@@ -37,6 +41,7 @@ class Config(JobConfig):
     max_female_x: float = option("F of X below which a sample is female", 0.2)
     min_male_x: float = option("F of X above which a sample is male", 0.8)
     min_male_y: float | None = option("least call rate on Y of males; null: Y plays no part", None)
+    everything: bool = option("measure anew what was measured before, too", False)
 
     def __post_init__(self) -> None:
         """Refuse thresholds outside their range."""
@@ -80,9 +85,6 @@ class Config(JobConfig):
 def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     """Replace both tables; returns how many variants and samples failed which check."""
     home = config.warehouse
-    genotypes = stored_rows(spark, tables.VARIANTS, home) or store.read(
-        spark, tables.VARIANTS, home
-    )
     ids = cohorts.sample_ids(collect(spark, tables.SAMPLES, home, cohorts.COLUMNS))
     if config.genome_build is not None:
         builds = dict.fromkeys(ids, config.genome_build)
@@ -95,20 +97,30 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         return collect(spark, tables.TRAITS, home, names, absent_is_empty=True, trait=trait)
 
     asked, checks = config.case_control, config.variant_checks()
+    sizes = {cohort: len(names) for cohort, names in ids.items()}
+    described = _settings(spark, config, builds)
+    before = None if config.everything else known.find(spark, home, described, sizes)
+    genotypes = (
+        before.new
+        if before
+        else stored_rows(spark, tables.VARIANTS, home) or store.read(spark, tables.VARIANTS, home)
+    )
     measured = measures.measure(
         genotypes,
-        {cohort: len(names) for cohort, names in ids.items()},
+        sizes,
         checks=checks,
         groups=None if asked is None else groups.case_control(values(asked), ids, asked),
         builds=builds,
     )
     with progress.stage("check quality", spark) as stage:
-        _, told = measured.write(tables.VARIANT_QUALITY, home)
-        found = (
-            told.tally if told else dict.fromkeys(["rows", "passed", *(c.name for c in checks)], 0)
-        )
+        commit, told = measured.write(tables.VARIANT_QUALITY, home, where=NONE if before else ALL)
+        told = told or measures.Told({}, {})
+        fresh = told.tally.get("rows", 0)
+        if before:
+            told = before.told.merge(told)
+        found = dict.fromkeys(["rows", "passed", *(c.name for c in checks)], 0) | told.tally
         each = samples.from_sums(
-            told.sums if told else {}, ids, max_female_x=config.max_female_x,
+            told.sums, ids, max_female_x=config.max_female_x,
             min_male_x=config.min_male_x, min_male_y=config.min_male_y,
         )  # fmt: skip
         if config.sex is not None:
@@ -117,11 +129,27 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         each = quality.flag(each, checks).select(tables.SAMPLE_QUALITY.schema.names)
         store.put(spark, each, tables.SAMPLE_QUALITY, home, where=ALL)
         people = quality.tally(each, checks)
+        if isinstance(genotypes, StoredRows):
+            known.save(
+                spark, home, described, told, variants=genotypes.version, quality=commit.version
+            )
         stage.result = (
-            f"{found['rows']:,} variants, {found['passed']:,} passed all checks; "
+            f"{found['rows']:,} variants ({fresh:,} of them new), "
+            f"{found['passed']:,} passed all checks; "
             f"{people['rows']:,} samples, {people['passed']:,} passed"
         )
-    return {**found, **{f"samples_{name}": count for name, count in people.items()}}
+    of_samples = {f"samples_{name}": count for name, count in people.items()}
+    return {**found, "measured": fresh, **of_samples}
+
+
+def _settings(spark: SparkSession, config: Config, builds: dict[str, str]) -> str:
+    """What figures of variants and sums of samples depend on, beside the variants."""
+    names = ("min_call_rate", "min_minor_allele_frequency", "min_hwe_p_value", "min_depth",
+             "min_genotype_quality", "case_control", "min_missingness_p_value")  # fmt: skip
+    given: dict[str, Any] = {name: getattr(config, name) for name in names}
+    if config.case_control is not None:
+        given["traits_version"] = store.data_version(spark, tables.TRAITS, config.warehouse)
+    return known.describe(builds=builds, **given)
 
 
 if __name__ == "__main__":

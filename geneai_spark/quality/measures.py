@@ -7,6 +7,7 @@ their order shows in a result.
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -69,17 +70,27 @@ class Told(NamedTuple):
     """What a task tells beside its measured variants.
 
     Attributes:
-        tally: of variants and their flags, see ``quality.tally``.
+        tallies: of each cohort's variants and their flags, see ``quality.tally``.
         sums: of each cohort's samples.
     """
 
-    tally: dict[str, int]
+    tallies: dict[str, dict[str, int]]
     sums: dict[str, Sums]
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """Of all cohorts together."""
+        counts: Counts[str] = Counts()
+        for one in self.tallies.values():
+            counts.update(one)
+        return dict(counts)
 
     def merge(self, other: Told) -> Told:
         """Put the other task's in."""
-        for name, count in other.tally.items():
-            self.tally[name] = self.tally.get(name, 0) + count
+        for cohort, counts in other.tallies.items():
+            kept = self.tallies.setdefault(cohort, {})
+            for name, count in counts.items():
+                kept[name] = kept.get(name, 0) + count
         for cohort, sums in other.sums.items():
             own = self.sums.get(cohort)
             self.sums[cohort] = sums if own is None else own.add(sums)
@@ -136,10 +147,10 @@ def measure(
                 for part in counters[cohort].slices(one):
                     found = _batch(counters[cohort].add(part), part.num_rows, measured)
                     flagged = flag(found, checks)
-                    told.merge(Told(tally(flagged, checks), {}))
+                    told.merge(Told({cohort: tally(flagged, checks)}, {}))
                     yield flagged.cast(arrow)
         sums = {cohort: one.sums for cohort, one in counters.items()} if of_samples else {}
-        return Told(told.tally, sums)
+        return Told(told.tallies, sums)
 
     return Computed(variants.select(needed), work, schema, Told.merge)
 

@@ -41,6 +41,7 @@ def warehouse(spark, tmp_path_factory):
 def test_check_quality__flags_and_counts(spark, warehouse):
     told = check_quality.run(spark, check_quality.Config(warehouse=warehouse))
     variants = {"rows": 3, "passed": 2, "low_call_rate": 1, "monomorphic": 0, "rare": 0}
+    variants["measured"] = 3
     people = {"samples_rows": 30, "samples_passed": 20, "samples_low_call_rate": 10}
     assert told == variants | people
     stored = store.read(spark, tables.VARIANT_QUALITY, warehouse)

@@ -1,4 +1,4 @@
-"""One study on four grounds: local files, HDFS, S3, and a Spark cluster on S3.
+"""The demo's study on four grounds: local files, HDFS, S3, and a Spark cluster on S3.
 
 Inputs, tables and report lie there; jobs run in processes of their own, as users start them. The
 tables must be the same row for row. On the cluster the package comes to the executors as a zip, and
@@ -7,6 +7,7 @@ where S3 is, with its keys out of a secret file, goes to them with the tasks: th
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -53,8 +54,11 @@ def call(command: Sequence[str], env: dict[str, str]) -> str:
     return said
 
 
+STUDY = functools.cache(study_run.inputs)
+
+
 def put_inputs(place: str) -> None:
-    for name, data in study_run.inputs().items():
+    for name, data in STUDY().files.items():
         filesystems.write(f"{place}/in/{name}", data)
 
 
@@ -83,10 +87,12 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 def test_study__local_has_every_row(local: dict[str, Any]) -> None:
     rows = {name: found[0] for name, found in local.items() if name not in ("report", "package")}
-    assert rows["variants"] == rows["variant_quality"] == study_run.RECORDS - len(study_run.BAD)
+    assert rows["variants"] == rows["variant_quality"] == STUDY().records - len(study_run.BAD)
     assert rows["rejects"] == len(study_run.BAD)
-    assert rows["samples"] == rows["sample_quality"] == rows["features_pca_scores"] == 40
-    assert rows["traits"] == 80
+    assert (
+        rows["samples"] == rows["sample_quality"] == rows["features_pca_scores"] == STUDY().people
+    )
+    assert rows["traits"] == 2 * STUDY().people
     assert rows["reads"] == study_run.READS
     assert rows["ingests"] == 3
     assert 0 < rows["associations"] <= rows["variants"]
@@ -151,7 +157,7 @@ def test_study__spark_submit_to_a_cluster(
     first, *others = study_run.JOBS
     words = [word.format(place=place) for word in study_run.JOBS[first]]
     said = call([*submit, ROOT / "jobs" / f"{first}.py", *words, *settings], environment())
-    assert f"records_stored={study_run.RECORDS - len(study_run.BAD)}" in said
+    assert f"records_stored={STUDY().records - len(study_run.BAD)}" in said
     out = tmp_path / "out.json"
     script = [ROOT / "tests" / "study_run.py", place, out, ",".join(others)]
     call([*submit, *script, *settings], environment())

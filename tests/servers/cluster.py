@@ -16,7 +16,7 @@ from geneai_spark import runtime
 from tests.servers.processes import HOST, foreground, free_ports, running, wait_for
 
 WORKERS = 2
-MEMORY = "1g"
+MEMORY = "1g"  # of a worker, for its executor's heap
 EXECUTOR_MEMORY = "700m"
 
 
@@ -62,7 +62,7 @@ def spark_home() -> Path:
 
 
 @contextmanager
-def start(folder: Path) -> Iterator[Cluster]:
+def start(folder: Path, memory: str = MEMORY) -> Iterator[Cluster]:
     """The cluster, with its logs and its workers' folders in ``folder``.
 
     Raises:
@@ -86,7 +86,7 @@ def start(folder: Path) -> Iterator[Cluster]:
     master = [spark_class, f"{deploy}.master.Master", "--host", HOST]
     master += ["--port", str(port), "--webui-port", str(web)]
     worker = [spark_class, f"{deploy}.worker.Worker", "--host", HOST, "--webui-port", "0"]
-    worker += ["--cores", "1", "--memory", MEMORY]
+    worker += ["--cores", "1", "--memory", memory]
     log = folder / "master.log"
     with ExitStack() as stack:
         process = stack.enter_context(running(master, log, env))
