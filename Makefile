@@ -64,7 +64,7 @@ jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
 test: setup $(VENV)/.dev ## lint, types, and every test
 	$(SYSTEM) oracles
 	$(MAKE) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff and mypy
@@ -96,6 +96,14 @@ s3: setup ## an S3 server on this machine, in the foreground
 
 cluster: setup ## a Spark cluster of two workers on this machine, in the foreground
 	$(BIN)/python -m tests.servers.cluster
+
+.PHONY: airflow
+airflow: .cache/airflow/.complete ## Airflow in an environment of its own, whose parser a test asks
+
+.cache/airflow/.complete: tests/requirements-airflow.txt
+	$(SYSTEM) venv .cache/airflow
+	.cache/airflow/bin/pip --disable-pip-version-check -q install -r $<
+	@touch $@
 
 PEERS := .cache/peers/hail
 

@@ -5,16 +5,18 @@ python run_scaling.py files WAREHOUSE SAMPLES VARIANTS     # a VCF file and trai
 python run_scaling.py STAGE WAREHOUSE                      # ingest, quality, pca or linear
 python run_scaling.py empty WAREHOUSE
 
-SCALING_MASTER is the master (local[2]); SCALING_CONF further settings of Spark as JSON.
+SCALING_MASTER is the master (local[2]); ``cluster`` starts one of two executors of one core, which
+the figures then include.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout, installed or not
@@ -29,10 +31,8 @@ from geneai_spark.session import get_session
 from geneai_spark.staging import FileWriter
 
 MASTER = os.environ.get("SCALING_MASTER", "local[2]")
-CONF = {
-    "spark.driver.memory": "1536m",
-    **json.loads(os.environ.get("SCALING_CONF", "{}")),
-}
+CONF = {"spark.driver.memory": "1536m"}
+EXECUTOR_HEAP = "1536m"  # the rest of 4 GB is Python's and the JVM's own
 BLOCK, BLOCK_CELLS = 512, 12_800_000  # variants, and genotypes, simulated at once
 FILE_VARIANTS = 8192
 DIVERGENCE = 0.05  # of three populations: Fst in the model of Balding and Nichols
@@ -153,7 +153,30 @@ def main() -> None:
     stage, warehouse, *sizes = sys.argv[1:]
     if stage == "files":
         return files(warehouse, *map(int, sizes))
-    spark = get_session("scaling", CONF, MASTER)
+    with ExitStack() as stack:
+        master, conf = on_cluster(stack) if MASTER == "cluster" else (MASTER, {})
+        spark = get_session("scaling", CONF | conf, master)
+        do(spark, stage, warehouse, sizes)
+        spark.stop()
+
+
+def on_cluster(stack: ExitStack) -> tuple[str, dict[str, str]]:
+    """Start a cluster of two workers; its master and what the session needs."""
+    from tests.servers import cluster
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    started = stack.enter_context(cluster.start(folder, "2g"))
+    return started.master, {
+        "spark.executor.memory": EXECUTOR_HEAP,
+        "spark.executorEnv.PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "spark.driver.host": cluster.HOST,
+        "spark.driver.bindAddress": cluster.HOST,
+        "spark.pyspark.python": sys.executable,
+    }
+
+
+def do(spark: SparkSession, stage: str, warehouse: str, sizes: list[str]) -> None:
+    """One stage."""
     if stage == "prepare":
         prepare(spark, warehouse, *map(int, sizes))
     elif stage != "empty":
@@ -178,7 +201,6 @@ def main() -> None:
         else:
             config = run_gwas.Config(traits=["simulated_trait"], components=10, warehouse=warehouse)
             run_gwas.run(spark, config)
-    spark.stop()
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ HERE = Path(__file__).resolve().parent
 POINTS = ("2500x12500", "2500x50000", "10000x12500", "25000x12500", "25000x50000")
 STAGES = ("empty", "ingest", "quality", "pca", "linear")
 LIMIT_MB = 4000.0  # driver, JVM and workers together; on a cluster of each executor
-EXECUTOR_HEAP = "1536m"  # the rest of 4 GB is Python's and the JVM's own
 BACKEND = "CoarseGrainedExecutorBackend"
 HEADER = ("samples", "variants", "stage", "CPU s", "wall s", "ns CPU a genotype", "JVM MB",
           "driver MB", "workers MB", "all MB")  # fmt: skip
@@ -45,49 +42,29 @@ def main() -> None:
     stages = [stage for stage in given.stages if given.files or stage != "ingest"]
     rows = []
     print("| " + " | ".join(HEADER) + " |\n|" + " ---: |" * len(HEADER), flush=True)
-    with ExitStack() as stack:
-        os.environ["SCALING_MASTER"] = given.master
-        if given.cluster:
-            os.environ |= on_cluster(stack, given.folder.resolve() / "cluster")
-        for point in given.points:
-            samples, variants = map(int, point.split("x"))
-            remove(scratch)
-            script = [sys.executable, str(HERE / "run_scaling.py")]
-            sizes = [str(samples), str(variants)]
-            for stage in (first, *stages):
-                command = [*script, stage, str(scratch), *(sizes if stage == first else [])]
-                used = measure.run(command, log)
-                if used.returncode:
-                    raise SystemExit(f"{point} {stage} failed: see {log}")
-                if stage == first:
-                    continue
-                row = {
-                    "samples": samples, "variants": variants, "stage": stage, "cpu": used.cpu,
-                    "wall": used.wall, **(executors(used) if given.cluster else peaks(used)),
-                }  # fmt: skip
-                show(row)
-                rows.append(row)
+    environment = {"SCALING_MASTER": "cluster" if given.cluster else given.master}
+    for point in given.points:
+        samples, variants = map(int, point.split("x"))
+        remove(scratch)
+        script = [sys.executable, str(HERE / "run_scaling.py")]
+        sizes = [str(samples), str(variants)]
+        for stage in (first, *stages):
+            command = [*script, stage, str(scratch), *(sizes if stage == first else [])]
+            used = measure.run(command, log, environment)
+            if used.returncode:
+                raise SystemExit(f"{point} {stage} failed: see {log}")
+            if stage == first:
+                continue
+            row = {
+                "samples": samples, "variants": variants, "stage": stage, "cpu": used.cpu,
+                "wall": used.wall, **(executors(used) if given.cluster else peaks(used)),
+            }  # fmt: skip
+            show(row)
+            rows.append(row)
     remove(scratch)
     (given.folder / "scaling.json").write_text(json.dumps(rows, indent=1) + "\n")
     over = [row for row in rows if row["all"] > LIMIT_MB]
     raise SystemExit(f"over {LIMIT_MB:g} MB: {over}" if over else 0)
-
-
-def on_cluster(stack: ExitStack, folder: Path) -> dict[str, str]:
-    """Start a cluster of two workers; what tells `run_scaling` of it."""
-    sys.path.insert(0, str(HERE.parent))
-    from tests.servers import cluster
-
-    folder.mkdir(parents=True, exist_ok=True)
-    measure.become_reaper()
-    started = stack.enter_context(cluster.start(folder, "2g"))
-    conf = {
-        "spark.executor.memory": EXECUTOR_HEAP,
-        "spark.driver.host": cluster.HOST,
-        "spark.driver.bindAddress": cluster.HOST,
-        "spark.pyspark.python": sys.executable,
-    }
-    return {"SCALING_MASTER": started.master, "SCALING_CONF": json.dumps(conf)}
 
 
 def peaks(used: measure.Usage) -> dict[str, float]:

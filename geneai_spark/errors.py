@@ -132,6 +132,8 @@ def explain(error: BaseException) -> GeneaiError | None:
         if isinstance(seen, GeneaiError):
             return seen
         seen = seen.__cause__
+    if lacking := re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", str(error)):
+        return SetupError(_lacks(lacking[1].partition(".")[0]))
     found = re.findall(r"geneai_spark\.errors\.(\w+): ([^\n]+)", str(error))
     if not found:
         return None
@@ -142,3 +144,12 @@ def explain(error: BaseException) -> GeneaiError | None:
     made = cls.__new__(cls)
     made.args = (message,)
     return made
+
+
+def _lacks(module: str) -> str:
+    """What to do about a module that a task could not import."""
+    if module == __name__.partition(".")[0]:
+        what = "give spark-submit --py-files dist/geneai_spark.zip (make wheel)"
+    else:
+        what = "install requirements/core.txt there, or name a Python that has it (PYSPARK_PYTHON)"
+    return f"the executors' Python has no module {module!r}: {what}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geneai_spark import runtime
-from tests.servers.processes import HOST, foreground, free_ports, running, wait_for
+from tests.servers.processes import HOST, alone, foreground, free_ports, running, wait_for
 
 HERE = Path(__file__).resolve().parent
 JARS = HERE.parents[1] / ".cache" / "hdfs"
@@ -59,7 +59,8 @@ class Hdfs:
 def jars() -> list[Path]:
     """The servers' jars, resolved when they are not there."""
     locked = runtime.read_lock((HERE / "hdfs.sha256").read_text("ascii"))
-    return runtime.resolve(HERE / "hdfs.xml", locked, JARS)
+    with alone(JARS):
+        return runtime.resolve(HERE / "hdfs.xml", locked, JARS)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geneai_spark.errors import SetupError
-from tests.servers.processes import HOST, foreground, free_ports, running, wait_for
+from tests.servers.processes import HOST, alone, foreground, free_ports, running, wait_for
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parents[1] / ".cache" / "s3"
@@ -61,6 +61,12 @@ def server() -> Path:
     Raises:
         SetupError: it cannot be installed.
     """
+    with alone(ENVIRONMENT):
+        _install()
+    return ENVIRONMENT / "bin" / "moto_server"
+
+
+def _install() -> None:
     done = ENVIRONMENT / ".complete"
     wanted = REQUIREMENTS.read_bytes()
     if not done.is_file() or done.read_bytes() != wanted:
@@ -73,7 +79,6 @@ def server() -> Path:
             if run.returncode:
                 raise SetupError(f"no S3 server for tests: {run.stderr[-1000:]}")
         done.write_bytes(wanted)
-    return ENVIRONMENT / "bin" / "moto_server"
 
 
 @contextmanager

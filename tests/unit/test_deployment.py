@@ -64,6 +64,29 @@ def test_schedule__databricks_runs_the_console_script_of_the_package() -> None:
     assert wheel["parameters"][0] == "run_nightly"
 
 
+AIRFLOW = ROOT / ".cache" / "airflow" / "bin" / "python"
+PARSE = """
+import json, sys
+try:
+    from airflow.dag_processing.dagbag import DagBag  # Airflow 3
+except ImportError:
+    from airflow.models.dagbag import DagBag
+bag = DagBag(dag_folder=sys.argv[1])
+tasks = {name: [task.task_id for task in dag.tasks] for name, dag in bag.dags.items()}
+print(json.dumps([{k: str(v) for k, v in bag.import_errors.items()}, tasks]))
+"""
+
+
+@pytest.mark.skipif(not AIRFLOW.exists(), reason="Airflow is not installed: make airflow")
+def test_schedule__airflow_finds_the_dag_and_its_task(tmp_path: Path) -> None:
+    env = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    command = [str(AIRFLOW), "-c", PARSE, str(FOLDER / "airflow")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    errors, dags = json.loads(done.stdout.splitlines()[-1])
+    assert errors == {} and dags == {"geneai_nightly": ["run_nightly"]}
+
+
 def test_schedule__the_settings_file_that_all_of_them_copy_loads() -> None:
     path = str(ROOT / "conf" / "run_nightly.yaml")
     found = config.load(run_nightly.Config, path, ["landing=in/*.vcf.gz"])

@@ -13,7 +13,13 @@ from pyspark.sql.types import LongType, StructField, StructType
 
 from geneai_spark import job, session, store, tables
 from geneai_spark.config import JobConfig, option
-from geneai_spark.errors import FormatError, InputError, SampleMismatchError, explain
+from geneai_spark.errors import (
+    FormatError,
+    InputError,
+    SampleMismatchError,
+    SetupError,
+    explain,
+)
 
 
 @dataclass(frozen=True)
@@ -117,3 +123,13 @@ def test_explain__finds_our_error_behind_sparks(spark: SparkSession) -> None:
         assert str(explain(error)) == "inner"
     assert explain(ValueError("x")) is None
     assert explain(ValueError("geneai_spark.errors.NoSuch: x")) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "told"), [("geneai_spark", "--py-files"), ("numba.core", "requirements/core.txt")]
+)
+def test_explain__says_what_to_do_where_executors_lack_a_module(module: str, told: str) -> None:
+    traceback = f"Traceback:\n  File \"x.py\"\nModuleNotFoundError: No module named '{module}'\n"
+    found = explain(RuntimeError(traceback))
+    assert isinstance(found, SetupError) and told in str(found)
+    assert f"no module '{module.partition('.')[0]}'" in str(found)
