@@ -1,4 +1,4 @@
-"""Take VCF files in: tables ``variants``, ``samples``, ``rejects``, ledger ``ingests``."""
+"""Take VCF, PLINK and BGEN files in: ``variants``, ``samples``, ``rejects``, ``ingests``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from geneai_spark.ingest import VariantOptions, ingest_variants
 
 @dataclass(frozen=True)
 class Config(JobConfig, VariantOptions):
-    """Take VCF files (plain, gzip, BGZF) into the tables; unchanged files are left alone."""
+    """Take VCF (plain, gzip, BGZF), PLINK 1 (.bed, with .bim and .fam beside it) and BGEN (.bgen)
+    files into the tables; unchanged files are left alone.
+    """
 
-    inputs: tuple[str, ...] = option("VCF files, folders, globs", example="data/chr22.vcf.bgz")
+    inputs: tuple[str, ...] = option(
+        "files, folders, globs: .bed is PLINK, .bgen is BGEN, all else VCF",
+        example="data/chr22.vcf.bgz",
+    )
 
 
 def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:

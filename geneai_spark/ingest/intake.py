@@ -85,13 +85,21 @@ class Intake(ABC, Generic[S]):
     def loaded(self, group: Sequence[S]) -> None:
         """Write what else comes of files whose rows are stored, before the ledger."""
 
+    def inputs(self, files: list[FileInfo]) -> list[FileInfo]:
+        """Of what was listed, the files to take in; the others are parts of these."""
+        return files
+
+    def fingerprint_of(self, info: FileInfo) -> str:
+        """A digest of what decides, beside the file's bytes, which rows it gives."""
+        return self.fingerprint
+
     def together(self, files: Sequence[FileInfo], todo: Sequence[FileInfo]) -> Sequence[FileInfo]:
         """The files to read, of which ``todo`` have changed."""
         return todo
 
     def run(self, inputs: str | Sequence[str]) -> dict[str, int | float | str]:
         """Take in what is new or changed; counts of files and records."""
-        files = filesystems.list_files(inputs)
+        files = self.inputs(filesystems.list_files(inputs))
         with ThreadPoolExecutor(8) as pool:
             current = list(pool.map(self._is_current, files))
         todo = [info for info, is_current in zip(files, current, strict=True) if not is_current]
@@ -118,7 +126,7 @@ class Intake(ABC, Generic[S]):
 
     def _is_current(self, info: FileInfo) -> bool:
         entry = self.known.get(filesystems.source_id(info.uri))
-        return not self.policy.force and ledger.is_current(entry, info, self.fingerprint)
+        return not self.policy.force and ledger.is_current(entry, info, self.fingerprint_of(info))
 
     def grouped(self, units: Iterable[list[S]]) -> Iterable[list[list[S]]]:
         """Units in groups as large as the options allow."""
@@ -175,7 +183,7 @@ class Intake(ABC, Generic[S]):
                 recordsIn=stored.get(source.id, 0) + rejected.get(source.id, 0),
                 recordsStored=stored.get(source.id, 0),
                 recordsRejected=rejected.get(source.id, 0),
-                options=self.fingerprint,
+                options=self.fingerprint_of(source.info),
                 genomeBuild=source.build,
                 tableVersion=loaded.commit.version,
             )
@@ -210,8 +218,9 @@ class Intake(ABC, Generic[S]):
         entries = []
         for info, reason in self.failed:
             before = self.known.get(filesystems.source_id(info.uri))
-            told = (info.size, info.modified, reason, self.fingerprint)
+            options = self.fingerprint_of(info)
+            told = (info.size, info.modified, reason, options)
             if before and told == (before.size, before.modified, before.reason, before.options):
                 continue  # told already
-            entries.append(ledger.failed_entry(info, self.kind, reason, self.fingerprint, before))
+            entries.append(ledger.failed_entry(info, self.kind, reason, options, before))
         ledger.record(self.spark, self.warehouse, entries)

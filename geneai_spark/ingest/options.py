@@ -41,8 +41,8 @@ class FileOptions:
 
 @dataclass(frozen=True)
 class VariantOptions(FileOptions):
-    """How VCF files are taken in. The settings here decide what is stored: with other values an
-    unchanged file is read again.
+    """How VCF, PLINK and BGEN files are taken in. The settings here decide what is stored: with
+    other values an unchanged file is read again.
     """
 
     cohort: str = option("name of the set of samples that the files share", "default")
@@ -57,10 +57,30 @@ class VariantOptions(FileOptions):
     on_malformed: Literal["reject", "fail"] = option(
         "a malformed line goes to table rejects, or fails its file", "reject"
     )
+    plink_ids: Literal["auto", "iid", "fid_iid"] = option(
+        "PLINK's sample ids; auto: FID_IID, or IID if every FID is 0, as plink2 has them", "auto"
+    )
+    plink_ref: Literal["a2", "a1"] = option("which allele of a .bim is REF", "a2")
+    bgen_ref: Literal["first", "last"] = option(
+        "which allele of a BGEN variant is REF; plink2 --export bgen writes it last", "first"
+    )
+    hard_call_threshold: float = option(
+        "BGEN: a genotype further from whole dosages is missing, as plink2's", 0.1
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that would call two genotypes at once."""
+        if not 0 <= self.hard_call_threshold < 0.5:
+            raise ValueError(
+                f"hard_call_threshold must be 0 or more and below 0.5, "
+                f"not {self.hard_call_threshold}"
+            )
 
     def deciding(self) -> dict[str, Any]:
-        """The settings that decide which rows a file gives."""
-        return super().deciding() | {"samples": self.samples()}
+        """The settings that decide which rows a file of any kind gives; see `kinds` for others."""
+        of_one_kind = ("plink_ids", "plink_ref", "bgen_ref", "hard_call_threshold")
+        common = {k: v for k, v in super().deciding().items() if k not in of_one_kind}
+        return common | {"samples": self.samples()}
 
     def samples(self) -> list[str] | None:
         """The sample ids of ``samples_file``, None for all."""
@@ -78,12 +98,16 @@ class VariantOptions(FileOptions):
 
 @dataclass(frozen=True)
 class Source:
-    """A file to take in: as listed, with its header's samples and build, and its cohort."""
+    """A file to take in: as listed, with its header's samples and build, and its cohort; what
+    else was found in it; and the files beside it that are part of it.
+    """
 
     info: FileInfo
     samples: tuple[str, ...]
     build: str | None
     cohort: str
+    head: Any = None
+    companions: tuple[FileInfo, ...] = ()
 
     @property
     def id(self) -> str:
@@ -102,6 +126,7 @@ def cohort_names(files: Sequence[FileInfo], known: Mapping[str, Entry]) -> dict[
     for info in files:
         own = filesystems.source_id(info.uri)
         stem = os.path.basename(info.uri).split(".vcf")[0]
+        stem = stem.removesuffix(".bed").removesuffix(".bgen")
         longer = f"{stem}-{own[:6]}"
         if taken.get(longer) == own or taken.setdefault(stem, own) != own:
             stem = longer

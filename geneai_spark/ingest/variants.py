@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from geneai_spark import store, tables
-from geneai_spark.errors import InputError, SampleMismatchError
+from geneai_spark import filesystems, store, tables
+from geneai_spark.errors import InputError, SampleMismatchError, StorageError
 from geneai_spark.filesystems import FileInfo
-from geneai_spark.formats import vcf
-from geneai_spark.ingest import checks, loading
+from geneai_spark.ingest import checks, kinds, ledger, loading
 from geneai_spark.ingest.intake import Intake
 from geneai_spark.ingest.options import Source, VariantOptions, cohort_names
 from geneai_spark.ingest.writing import Loaded
@@ -31,10 +31,11 @@ _KIND = "variants"
 def ingest_variants(
     spark: SparkSession, warehouse: str, inputs: str | Sequence[str], **options: Any
 ) -> dict[str, int | float | str]:
-    """Take VCF files into ``variants``, ``samples``, ``rejects`` and ``ingests``.
+    """Take VCF, PLINK and BGEN files into ``variants``, ``samples``, ``rejects``, ``ingests``.
 
     Args:
-        inputs: files, folders and globs.
+        inputs: files, folders and globs. ``.bed`` is PLINK 1, its ``.bim`` and ``.fam`` are found
+            beside it; ``.bgen`` is BGEN; all else is VCF.
         options: see :class:`VariantOptions`.
 
     Returns:
@@ -57,16 +58,40 @@ class _Ingestion(Intake[Source]):
         super().__init__(spark, warehouse, options)
         self.options, self.wanted = options, options.samples()
         self.orders: dict[str, tuple[str, ...]] = {}  # cohort -> sample ids in stored order
+        self.beside: dict[str, tuple[FileInfo, ...]] = {}  # URI -> companions, when first seen
 
     # --- before reading -----------------------------------------------------------------
+
+    def inputs(self, files: list[FileInfo]) -> list[FileInfo]:
+        """Leave out companions of files that are listed, too: a folder holds them all."""
+        told = {one for info in files for one in kinds.of(info.uri).companions(info.uri)}
+        told |= {f"{info.uri}.bgi" for info in files}
+        return [info for info in files if info.uri not in told]
+
+    def _companions(self, info: FileInfo) -> tuple[FileInfo, ...]:
+        """The companions that there are, as they were when first looked at."""
+        if info.uri not in self.beside:
+            found = []
+            for uri in kinds.of(info.uri).companions(info.uri):
+                with suppress(StorageError):  # one that must be there is missed on inspection
+                    found.append(filesystems.stat(uri))
+            self.beside[info.uri] = tuple(found)
+        return self.beside[info.uri]
+
+    def fingerprint_of(self, info: FileInfo) -> str:
+        """The options that count for the file's kind, and the state of its companions."""
+        kind, beside = kinds.of(info.uri), self._companions(info)
+        if kind is kinds.VCF:
+            return self.fingerprint
+        own = {name: getattr(self.options, name) for name in kind.settings}
+        return ledger.fingerprint({"common": self.fingerprint, **own, "beside": beside})
 
     def _inspect(self, files: Sequence[FileInfo]) -> list[Source]:
         """Read the headers; files that cannot be taken in are put down as failed."""
 
         def header(info: FileInfo) -> Any:
             try:
-                (found,) = vcf.inspect([info.uri])
-                return found.header
+                return kinds.of(info.uri).inspect(info.uri, self.options)
             except Exception as error:
                 return error
 
@@ -80,7 +105,9 @@ class _Ingestion(Intake[Source]):
                 continue
             samples = found.samples if self.options.genotypes else ()
             cohort = names.get(info.uri, self.options.cohort)
-            source = Source(info, samples, self.options.contigs or found.build, cohort)
+            build = self.options.contigs or found.build
+            head = None if kinds.of(info.uri) is kinds.VCF else found  # VCF reads its header again
+            source = Source(info, samples, build, cohort, head, self._companions(info))
             try:
                 self._check_cohort(source)
             except InputError as error:
@@ -124,10 +151,11 @@ class _Ingestion(Intake[Source]):
         return bool(source.samples) and (self.wanted is not None or source.samples != order)
 
     def groups(self, files: Sequence[FileInfo]) -> Iterator[list[list[Source]]]:
-        """Files with and without samples, and those whose samples are reordered, apart."""
+        """Kinds, files with and without samples, and those whose samples are reordered, apart."""
 
-        def alike(source: Source) -> tuple[bool, bool]:
-            return bool(source.samples), self._reorders(source)
+        def alike(source: Source) -> tuple[str, bool, bool]:
+            kind = kinds.of(source.info.uri).name
+            return kind, bool(source.samples), self._reorders(source)
 
         for _, members in groupby(sorted(self._inspect(files), key=alike), key=alike):
             yield from self.grouped([source] for source in members)
@@ -136,24 +164,9 @@ class _Ingestion(Intake[Source]):
 
     def load(self, group: Sequence[Source]) -> Loaded:
         """Store the files' records."""
-        return loading.load(self.spark, self.warehouse, self._request(group))
-
-    def _request(self, group: Sequence[Source]) -> loading.Request:
-        options = self.options
-        given = {
-            "cohort": options.cohort,
-            "genotypes": options.genotypes,
-            "info": options.info,
-            "format": options.format,
-            "samples": self.orders.get(group[0].cohort) if self._reorders(group[0]) else None,
-            "regions": options.regions,
-            "on_malformed": options.on_malformed,
-            "per_file_cohort": options.per_file_cohort,
-            "contigs": options.contigs,
-            "split_info": options.split_info,
-        }
-        own = {source.id: source.cohort for source in group} if options.per_file_cohort else {}
-        return loading.Request(group, given, own)
+        samples = self.orders.get(group[0].cohort) if self._reorders(group[0]) else None
+        request = kinds.Request(group, self.options, samples)
+        return loading.load(self.spark, self.warehouse, request)
 
     def loaded(self, group: Sequence[Source]) -> None:
         """Write the sample order of cohorts that are new, or whose only file has changed."""
