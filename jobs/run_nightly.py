@@ -20,7 +20,7 @@ class Config(JobConfig):
     """
 
     landing: tuple[str, ...] = option(
-        "VCF files, folders, globs", example="s3://bucket/in/*.vcf.gz"
+        "VCF, PLINK, BGEN files, folders, globs", example="s3://bucket/in/*.vcf.gz"
     )
     traits: tuple[str, ...] = option("CSV or TSV files of traits, folders, globs", ())
     reads: tuple[str, ...] = option("FASTQ files, folders, globs", ())
