@@ -63,7 +63,7 @@ def theirs(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 def ours(module: Any, parse: Any, uri: str, **named: Any) -> tuple[Any, ...]:
     """The same of a file, by our reader in parts for several tasks; and its probabilities."""
     reading, names, found = Reading(), [], []
-    work, _ = module.plan([module.inspect(uri)], ["c"], reading, 100_000, **named)
+    work, _ = module.plan([module.inspect(uri)], ["c"], reading, 20_000, **named)
     assert len(work) > 2
     for batch in (one for task in work for part in task for one in parse(part, reading)):
         assert batch.rejects.num_rows == 0
@@ -109,7 +109,7 @@ def test_bgen__every_genotype_as_in_the_vcf(
     assert names == sites
     if phased:  # the order of haplotypes, too
         assert (calls == alleles).all()
-        assert bars.all()
+        assert bars[alleles[..., 0] != alleles[..., 1]].all()
     else:
         assert (calls == np.sort(alleles, axis=2)).all()
         assert not bars.any()
@@ -142,12 +142,13 @@ def test_bgen__uncertain_genotypes_are_called_as_plink2_calls_them(
     )
     stem = str(tmp_path / "a")
     run(
-        "plink2", "--bgen", str(path), "ref-first", "--sample", f"{stem}.sample",
+        "plink2", "--bgen", str(path), "ref-last", "--sample", f"{stem}.sample",
         "--export", "vcf", "vcf-dosage=DS-force", "--out", stem, "--threads", "1",
     )  # fmt: skip
+    # Not ref-first: there plink2 2.00a3.5 swaps the haplotypes, those of its own files, too.
     _, alleles, bars = theirs(tmp_path / "a.vcf")
     reading = Reading()
-    work, _ = bgen.plan([bgen.inspect(str(path))], ["c"], reading, 1 << 20)
+    work, _ = bgen.plan([bgen.inspect(str(path))], ["c"], reading, 1 << 20, "last")
     (batch,) = [one for part in work[0] for one in bgen_records.parse_part(part, reading)]
     calls = genotypes.calls(batch.records["call_genotype"], 200, [2] * 60)
     assert (calls < 0).any() and (calls == 1).any()
@@ -158,7 +159,8 @@ def test_bgen__uncertain_genotypes_are_called_as_plink2_calls_them(
     text = run("bcftools", "query", "-f", "[%DS ]\n", f"{stem}.vcf").split("\n")[:-1]
     dosage = np.array([[np.nan if d == "." else float(d) for d in t.split()] for t in text])
     gp = genotypes.values(batch.records["call_GP"], 200)
-    np.testing.assert_allclose(gp[..., 1] + 2 * gp[..., 2], dosage, atol=1e-4)
+    with np.errstate(invalid="ignore"):  # arithmetic with the NaN of missing values
+        np.testing.assert_allclose(gp[..., 1] + 2 * gp[..., 2], dosage, atol=1e-4)
 
 
 def test_ingest__counts_of_plink_and_bgen_are_those_of_the_vcf(
