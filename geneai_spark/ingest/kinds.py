@@ -182,9 +182,11 @@ class Plink:
 
     def parse(self, task: _PackedTask) -> Iterator[Piece]:
         """Parse the task's ranges."""
+        from geneai_spark.formats import plink_records
+
         for part in task.parts:
             source = filesystems.source_id(part.uri)
-            for one in plink.parse_part(part, task.reading):
+            for one in plink_records.parse_part(part, task.reading):
                 yield Piece(source, one.records, one.rejects, one.lines)
 
 
@@ -228,4 +230,4 @@ KINDS: dict[str, Kind] = {".bed": Plink(), ".bgen": Bgen()}
 
 def of(uri: str) -> Kind:
     """The kind of a file, by its name."""
-    return KINDS.get(os.path.splitext(uri)[1].lower(), VCF)
+    return KINDS.get(os.path.splitext(uri)[1], VCF)

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from geneai_spark import genotypes, store, tables
-from geneai_spark.formats import bgen, bgen_records, plink
+from geneai_spark.formats import bgen, bgen_records, plink, plink_records
 from geneai_spark.formats.packed_records import Reading
 from geneai_spark.ingest import ingest_variants
 from tests.conftest import requires
@@ -88,7 +88,7 @@ def test_plink__every_genotype_as_plink2_exports_it(study: Path) -> None:
     stem = str(study / "p")
     run("plink2", "--bfile", stem, "--export", "vcf", "--out", stem, "--threads", "1")
     sites, alleles, _ = theirs(study / "p.vcf")
-    names, calls, bars, _ = ours(plink, plink.parse_part, f"{stem}.bed")
+    names, calls, bars, _ = ours(plink, plink_records.parse_part, f"{stem}.bed")
     assert names == sites
     assert (calls == alleles).all()
     assert not bars.any()

@@ -9,7 +9,7 @@ import pytest
 
 from geneai_spark import genotypes
 from geneai_spark.errors import FormatError, SampleMismatchError, StorageError
-from geneai_spark.formats import plink
+from geneai_spark.formats import plink, plink_records
 from geneai_spark.formats.packed_records import Reading
 from tests.genotype_files import A1A1, A2A2, HET, MISSING, write_bed
 
@@ -23,7 +23,9 @@ def rows(
     """Stored and rejected records of a fileset."""
     reading = reading or Reading()
     work, _ = plink.plan([plink.inspect(uri)], ["c"], reading, target, ref)
-    parsed = [one for task in work for part in task for one in plink.parse_part(part, reading)]
+    parsed = [
+        one for task in work for part in task for one in plink_records.parse_part(part, reading)
+    ]
     good = [row for one in parsed for row in one.records.to_pylist()]
     bad = [row for one in parsed for row in one.rejects.to_pylist()]
     assert sum(one.lines for one in parsed) >= len(good) + len(bad)
@@ -179,4 +181,4 @@ def test_parse__a_bed_cut_after_inspection_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.bed"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(FormatError, match=r"a\.bed, byte 3: expected 4 bytes, found 3"):
-        list(plink.parse_part(work[0][0], Reading()))
+        list(plink_records.parse_part(work[0][0], Reading()))
