@@ -43,11 +43,11 @@ def study(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     ):
         for record, _ in zip(file, range(SOME), strict=False):
             out.write(record)
-    base = ["plink2", "--vcf", str(home / "some.vcf"), "--double-id", "--threads", "1"]
-    run(*base, "--make-bed", "--out", str(home / "p"))
+    base = ["plink2", "--vcf", str(home / "some.vcf"), "--threads", "1"]
+    run(*base, "--double-id", "--make-bed", "--out", str(home / "p"))
     for version, *more in (("1.1",), ("1.2", "bits=8"), ("1.3", "ref-first")):
         out = str(home / f"v{version}")
-        run(*base, "--export", f"bgen-{version}", *more, "--out", out)
+        run(*base, "--const-fid", "0", "--export", f"bgen-{version}", *more, "--out", out)
     return home
 
 
