@@ -164,6 +164,7 @@ def on_cluster(stack: ExitStack) -> tuple[str, dict[str, str]]:
     """Start a cluster of two workers; its master and what the session needs."""
     from tests.servers import cluster
 
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     started = stack.enter_context(cluster.start(folder, "2g"))
     return started.master, {
@@ -171,7 +172,6 @@ def on_cluster(stack: ExitStack) -> tuple[str, dict[str, str]]:
         "spark.executorEnv.PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         "spark.driver.host": cluster.HOST,
         "spark.driver.bindAddress": cluster.HOST,
-        "spark.pyspark.python": sys.executable,
     }
 
 
