@@ -11,7 +11,15 @@ from geneai_spark.errors import FormatError
 from geneai_spark.formats import bam_kernels, bgzf, text_kernels
 from geneai_spark.formats import sam_kernels as kernels
 from geneai_spark.formats.sam_header import REST, AlignmentFile
-from geneai_spark.formats.sam_records import Array, Cut, Samples, attributes, batch, strings
+from geneai_spark.formats.sam_records import (
+    Array,
+    Cut,
+    Samples,
+    attributes,
+    batch,
+    gathered,
+    strings,
+)
 
 SEARCHED = 16 << 20  # bytes of text in which a record's start is looked for, at most
 _FIRST_LOOK = 256 << 10
@@ -162,13 +170,11 @@ def _records(
     keys, value_at, values, group = bam_kernels.write_tags(buf, end, places, *_float_texts(floats))
     grouped = group[:, 0] != kernels.NONE
     columns = {
-        "readName": strings(
-            *text_kernels.gather(buf, name, np.where(named, name_end, name)), named
-        ),
+        "readName": gathered(buf, name, np.where(named, name_end, name), named),
         "cigar": strings(cigar_at, cigar, places[:, bam_kernels.CIGAR_COUNT] > 0),
         "sequence": strings(bases_at, bases, places[:, bam_kernels.BASES] > 0),
         "quality": strings(scores_at, scores, places[:, bam_kernels.SCORES] > 0),
-        "readGroup": strings(*text_kernels.gather(values, group[:, 0], group[:, 1]), there=grouped),
+        "readGroup": gathered(values, group[:, 0], group[:, 1], grouped),
         "attributes": attributes(
             places[:, bam_kernels.TAG_COUNT],
             strings(np.arange(0, 2 * len(keys) + 1, 2, dtype=np.int32), keys),

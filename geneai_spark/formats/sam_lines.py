@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from geneai_spark.formats import bgzf, text_kernels
+from geneai_spark.formats import bgzf
 from geneai_spark.formats import sam_kernels as kernels
 from geneai_spark.formats.sam_header import AlignmentFile
-from geneai_spark.formats.sam_records import Array, Cut, Samples, attributes, batch, strings
+from geneai_spark.formats.sam_records import Array, Cut, Samples, attributes, batch, gathered
 
 _SHOWN = 200  # characters of a rejected record
 _COLUMNS = {
@@ -64,8 +64,8 @@ def _cut(
     columns["contigName"], columns["mateContigName"] = (n.filter(pa.array(kept)) for n in names)
     columns["attributes"] = attributes(
         tags[good],
-        strings(*text_kernels.gather(buf, tag[:, 0], tag[:, 0] + 2)),
-        strings(*text_kernels.gather(buf, tag[:, 1], tag[:, 2])),
+        gathered(buf, tag[:, 0], tag[:, 0] + 2),
+        gathered(buf, tag[:, 1], tag[:, 2]),
     )
     records = batch(columns, numbers[good], offset[good], samples)
     line = np.flatnonzero(rule != kernels.BLANK)
@@ -81,7 +81,7 @@ def _texts(buf: Array, span: Array) -> pa.StringArray:
     """Texts by start and end (n, 2); a start of NONE is null."""
     there = span[:, 0] != kernels.NONE
     start = np.where(there, span[:, 0], 0)
-    return strings(*text_kernels.gather(buf, start, np.where(there, span[:, 1], 0)), there=there)
+    return gathered(buf, start, np.where(there, span[:, 1], 0), there)
 
 
 def _offsets(chunk: bgzf.Chunk, starts: Array) -> Array:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from geneai_spark.formats import sam_kernels as kernels
+from geneai_spark.formats import text_kernels
 
 Array = NDArray[Any]
 
@@ -87,6 +88,12 @@ def strings(offsets: Array, data: Array, there: Array | None = None) -> pa.Array
     return pa.StringArray.from_buffers(
         len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data), bits
     )
+
+
+def gathered(buf: Array, start: Array, end: Array, there: Array | None = None) -> pa.Array:
+    """Texts that stand at some places (n) of `buf`, as `strings` has them."""
+    offsets, data = text_kernels.gather(buf, start, end)
+    return strings(offsets, data, there)
 
 
 def attributes(count: Array, keys: pa.Array, values: pa.Array) -> pa.MapArray:
