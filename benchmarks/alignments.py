@@ -100,9 +100,8 @@ def main() -> None:
                     )  # fmt: skip
         return rows
 
-    print(
-        f"{given.reads:,} reads, {size:,.0f} MB inflated, {Path(path).stat().st_size / 1e6:,.0f} stored"
-    )
+    stored = Path(path).stat().st_size / 1e6
+    print(f"{given.reads:,} reads, {size:,.0f} MB inflated, {stored:,.0f} stored")
     for name, function in (
         ("ours, parsing", parse),
         ("ours, parsing and writing Parquet", write),
