@@ -184,10 +184,10 @@ def _measure(buf, start, references, row, places, numbers, contigs, seen, mark):
         return sam.MATE_POSITION
     has_scores = bases > 0 and buf[scores] != _ABSENT
     if has_scores:
-        good = True
-        for i in range(scores, tags):
-            good &= buf[i] <= 93
-        if not good:
+        highest = np.uint8(0)
+        for score in buf[scores:tags]:
+            highest = max(highest, score)
+        if highest > 93:
             return sam.QUALITY
     count = length = floats = 0
     long_cigar = sam.NONE
@@ -350,13 +350,15 @@ def write_reads(buf, places):
             at += 1
             p += 4
         length = places[r, BASES]
-        p, at = places[r, TAGS] - length - (length + 1) // 2, np.int64(bases_at[r])
-        for i in range((length + 1) // 2):
-            pair = buf[p + i]
-            bases[at + 2 * i], bases[at + 2 * i + 1] = _PAIRS[pair, 0], _PAIRS[pair, 1]
-        p, at = places[r, TAGS] - length, np.int64(scores_at[r])
-        for i in range(places[r, SCORES]):
-            scores[at + i] = buf[p + i] + 33
+        # Slices, whose indices cannot be negative: only so are these loops vectorised.
+        p, at, bytes_ = places[r, TAGS] - length, np.int64(bases_at[r]), (length + 1) // 2
+        packed, out = buf[p - bytes_ : p], bases[at : at + 2 * bytes_]
+        for i in range(bytes_):
+            out[2 * i], out[2 * i + 1] = _PAIRS[packed[i], 0], _PAIRS[packed[i], 1]
+        at, length = np.int64(scores_at[r]), places[r, SCORES]
+        read, out = buf[p : p + length], scores[at : at + length]
+        for i in range(length):
+            out[i] = read[i] + np.uint8(33)
     return cigar_at, cigar, bases_at, bases, scores_at, scores
 
 
