@@ -25,7 +25,7 @@ import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
 from geneai_spark.features import doses
-from geneai_spark.formats import bgen_records, fastq_parts, vcf_records
+from geneai_spark.formats import bgen_records, fastq_parts, sam_parts, vcf_records
 from geneai_spark.quality import measures
 
 MIN_PYTHON = (3, 11)
@@ -212,6 +212,7 @@ def warm_up() -> None:
     vcf_records.warm_up()
     fastq_parts.warm_up()
     bgen_records.warm_up()
+    sam_parts.warm_up()
     decoded = np.zeros((1, 1, 2), np.int8)
     genotypes.dosages(decoded)
     genotypes.allele_counts(decoded, 2)

@@ -25,7 +25,7 @@ from geneai_spark.errors import ConfigError, InputError
 from geneai_spark.stored import collect
 
 #: In the order of the data's flow.
-INGESTS = ("ingest_variants", "ingest_traits", "ingest_reads")
+INGESTS = ("ingest_variants", "ingest_traits", "ingest_reads", "ingest_alignments")
 STAGES = ("check_quality", "extract_features", "run_gwas", "make_report")
 SMALL_FILES = 32  # of a table, from which on they are merged
 

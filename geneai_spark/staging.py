@@ -126,8 +126,12 @@ class FileWriter:
                 table.schema,
                 compression="zstd",
                 compression_level=ZSTD_LEVEL,
-                use_dictionary=[_leaf(f) for f in table.schema if f.name in plain],
-                write_statistics=[_leaf(f) for f in table.schema if f.name in plain],
+                use_dictionary=[
+                    leaf for f in table.schema if f.name in plain for leaf in _leaves(f)
+                ],
+                write_statistics=[
+                    leaf for f in table.schema if f.name in plain for leaf in _leaves(f)
+                ],
             )
             self._sink = sink
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -179,9 +183,11 @@ def _all_differ(column: pa.ChunkedArray) -> bool:
     return bool(pc.count_distinct(first, mode="all").as_py() > 0.9 * _SAMPLE)
 
 
-def _leaf(field: pa.Field) -> str:
-    """The Parquet column that a field becomes; a list has one of its own below it."""
-    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+def _leaves(field: pa.Field) -> list[str]:
+    """The Parquet columns that a field becomes; lists and maps have theirs below them."""
+    if pa.types.is_map(field.type):
+        return [f"{field.name}.key_value.{part}" for part in ("key", "value")]
+    return [f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)]
 
 
 def _footer_rows(uri: str) -> int:

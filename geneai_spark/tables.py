@@ -129,6 +129,34 @@ READS = Table(
     statistics=("sourceId", "cohort", "sampleId", "offset"),
 )
 
+ALIGNMENTS = Table(
+    "alignments",
+    "an aligned read, or one that a file of alignments holds unaligned: a SAM or BAM record",
+    ("sourceId", "offset"),
+    columns(
+        ("contigName", TEXT, "RNAME: the reference sequence, as in the file; null for `*`"),
+        ("start", LONG, "first aligned base, 0-based: POS - 1; null for 0"),
+        ("end", LONG, "position after the last aligned base, by CIGAR; null without; exclusive"),
+        _SOURCE,
+        ("cohort", TEXT, "name of the set of samples that the reads belong to"),
+        ("sampleId", TEXT, "SM of the read group, else as told or the file's name; protect"),
+        ("readGroup", TEXT, "tag RG; null without"),
+        ("offset", LONG, "where the record begins in the file: bytes (of the text), BGZF: virtual"),
+        ("readName", TEXT, "QNAME; null for `*`"),
+        ("flags", INT, "FLAG: bits, e.g. 4 unmapped, 16 reverse strand, 256 secondary"),
+        ("mappingQuality", INT, "MAPQ; 255: not available"),
+        ("cigar", TEXT, "CIGAR, one of more than 65,535 operations included; null for `*`"),
+        ("mateContigName", TEXT, "RNEXT, `=` written out; null for `*`"),
+        ("mateStart", LONG, "first aligned base of the mate, 0-based: PNEXT - 1; null for 0"),
+        ("templateLength", INT, "TLEN as in the file; 0: not available"),
+        ("sequence", TEXT, "SEQ as in the file, on the forward strand; null for `*`"),
+        ("quality", TEXT, "QUAL, a character a base, Phred+33; null for `*`"),
+        ("attributes", MapType(TEXT, TEXT), "tags, `NM` -> `i:0`: type and value as in SAM text"),
+    ),
+    cluster_by=("contigName", "start"),
+    statistics=("contigName", "start", "end", "sourceId"),
+)
+
 INGESTS = Table(
     "ingests",
     "an input file, with the outcome of its last ingestion: the ledger",
@@ -136,7 +164,7 @@ INGESTS = Table(
     columns(
         _SOURCE,
         ("uri", TEXT, "where the file is"),
-        ("kind", TEXT, "variants, traits or reads"),
+        ("kind", TEXT, "variants, traits, reads or alignments"),
         _COHORT,
         ("size", LONG, "bytes"),
         ("modified", DOUBLE, "modification time, seconds since 1970"),
@@ -378,6 +406,7 @@ TABLES: dict[str, Table] = {
         TRAITS,
         REJECTS,
         READS,
+        ALIGNMENTS,
         INGESTS,
         RUNS,
         VARIANT_QUALITY,

@@ -24,6 +24,7 @@ class Config(JobConfig):
     )
     traits: tuple[str, ...] = option("CSV or TSV files of traits, folders, globs", ())
     reads: tuple[str, ...] = option("FASTQ files, folders, globs", ())
+    alignments: tuple[str, ...] = option("SAM and BAM files, folders, globs", ())
     stages: tuple[str, ...] = option(
         "what to keep current: check_quality, extract_features, run_gwas, make_report",
         ("check_quality", "make_report"),
@@ -54,6 +55,7 @@ class Config(JobConfig):
             "ingest_variants": self.landing,
             "ingest_traits": self.traits,
             "ingest_reads": self.reads,
+            "ingest_alignments": self.alignments,
         }
         asked = [name for name, files in inputs.items() if files]
         asked += [name for name in nightly.STAGES if name in self.stages]

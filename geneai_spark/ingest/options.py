@@ -157,6 +157,21 @@ class ReadOptions(FileOptions):
 
 
 @dataclass(frozen=True)
+class AlignmentOptions(FileOptions):
+    """How SAM and BAM files are taken in. The settings here decide what is stored: with other
+    values an unchanged file is read again.
+    """
+
+    cohort: str = option("name of the set of samples that the reads belong to", "default")
+    sample: str | None = option(
+        "the sample of reads whose group names none; null: by each file's name", None
+    )
+    on_malformed: Literal["reject", "fail"] = option(
+        "a malformed record goes to table rejects, or fails its file", "reject"
+    )
+
+
+@dataclass(frozen=True)
 class TraitOptions:
     """How files of traits are taken in; all but ``force`` decide what is stored."""
 

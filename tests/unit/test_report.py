@@ -121,7 +121,9 @@ def test_report__counts_reconcile_with_the_tables(spark, warehouse, seen):
     ]  # fmt: skip
     for name, version in seen.tables["tables"][1:]:
         assert int(version) == store.version(spark, tables.TABLES[name], warehouse)
-    assert len(seen.tables["tables"]) - 1 == len(tables.TABLES) - 3  # loadings, pruned, reads
+    assert (
+        len(seen.tables["tables"]) - 1 == len(tables.TABLES) - 4
+    )  # loadings, pruned, reads, alignments
     for part in ("GeneAI on Spark", "Apache Spark", "Delta Lake", "Python"):
         assert re.match(r"\d+\.\d+", seen.rows("software")[part][0])
 
