@@ -26,7 +26,7 @@ from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
 from geneai_spark.features import doses
 from geneai_spark.formats import fastq_parts, vcf_records
-from geneai_spark.quality import measures
+from geneai_spark.quality import measures, read_sums
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5
@@ -216,6 +216,7 @@ def warm_up() -> None:
     genotypes.allele_counts(decoded, 2)
     genotypes.genotype_counts(decoded)
     measures.warm_up()
+    read_sums.warm_up()
     doses.warm_up()
     least_squares.warm_up()
 
