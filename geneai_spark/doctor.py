@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
-from geneai_spark.features import doses
+from geneai_spark.features import doses, kmers
 from geneai_spark.formats import fastq_parts, vcf_records
 from geneai_spark.quality import measures, read_sums
 
@@ -218,6 +218,7 @@ def warm_up() -> None:
     measures.warm_up()
     read_sums.warm_up()
     doses.warm_up()
+    kmers.warm_up()
     least_squares.warm_up()
 
 

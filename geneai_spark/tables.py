@@ -398,6 +398,35 @@ KINSHIP = Table(
     ),
 )
 
+KMERS = Table(
+    "features_kmers",
+    "a canonical k-mer that occurs in a sample's reads",
+    ("cohort", "sampleId", "kmer"),
+    columns(
+        _COHORT,
+        ("sampleId", TEXT, "the sample of the reads; may identify: protect"),
+        ("k", INT, "bases of the k-mer"),
+        ("kmer", TEXT, "the lesser of the k-mer and its reverse complement"),
+        ("count", LONG, "how often it occurs, on either strand"),
+    ),
+    statistics=("cohort", "sampleId", "kmer"),
+)
+
+KMER_SKETCHES = Table(
+    "features_kmer_sketches",
+    "a sample's k-mers as a FracMinHash sketch, as sourmash makes it: samples compare by it",
+    ("cohort", "sampleId"),
+    columns(
+        _COHORT,
+        ("sampleId", TEXT, "the sample of the reads; may identify: protect"),
+        ("k", INT, "bases of a k-mer"),
+        ("scaled", INT, "one k-mer of so many is kept: hashes up to 2^64 / scaled"),
+        ("hashes", LONGS, "MurmurHash3 (seed 42) of the canonical k-mers kept, ascending"),
+        ("abundances", LONGS, "how often each occurs"),
+    ),
+    statistics=("cohort", "sampleId"),
+)
+
 ASSOCIATIONS = Table(
     "associations",
     "a test of one ALT allele against one trait",
@@ -442,6 +471,8 @@ TABLES: dict[str, Table] = {
         PCA_COMPONENTS,
         PRUNED_VARIANTS,
         KINSHIP,
+        KMERS,
+        KMER_SKETCHES,
         ASSOCIATIONS,
     )
 }

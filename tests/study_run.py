@@ -34,6 +34,7 @@ JOBS = {
     "ingest_reads": ["inputs={place}/in/reads.fastq"],
     "check_quality": [],
     "check_reads": [],
+    "extract_kmers": ["k=4", "sketch_k=21", "scaled=50"],
     "extract_features": ["features=ld,pca,kinship", "k=2", "min_frequency=0.05"],
     "run_gwas": ["traits=height", "covariates=age", "components=2"],
     "make_report": ["output={place}/report.html"],
