@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from geneai_spark.jobs import extract_kmers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
@@ -62,6 +62,7 @@ def counted(sequences: list[str], k: int) -> Counter[str]:
     sequences=st.lists(st.text("ACGTNacgtn.", max_size=40), min_size=1, max_size=4),
     k=st.sampled_from([1, 2, 3, 8, 31]),
 )
+@settings(deadline=None)  # kernels may have to be compiled
 def test_kmers__as_counted_by_hand(sequences: list[str], k: int) -> None:
     long = "".join(sequences)
     assert counted([*sequences, long], k) == by_hand([*sequences, long], k)
@@ -89,8 +90,8 @@ def test_extract_kmers__counts_and_sketches_of_samples(spark: SparkSession, tmp_
         )  # fmt: skip
     home = str(tmp_path)
     store.replace(store.from_rows(spark, rows, tables.READS), tables.READS, home)
-    settings = {"cohort": "c", "k": 5, "sketch_k": 21, "scaled": 7, "warehouse": home}
-    told = extract_kmers.run(spark, extract_kmers.Config(**settings))
+    chosen = {"cohort": "c", "k": 5, "sketch_k": 21, "scaled": 7, "warehouse": home}
+    told = extract_kmers.run(spark, extract_kmers.Config(**chosen))
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for row in store.read(spark, tables.KMERS, home).collect():
         assert (row.cohort, row.k) == ("c", 5) and row.kmer not in found[row.sampleId]
