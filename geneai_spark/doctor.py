@@ -24,9 +24,9 @@ from packaging.requirements import Requirement
 import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
-from geneai_spark.features import doses
+from geneai_spark.features import doses, kmers
 from geneai_spark.formats import bgen_records, fastq_parts, sam_parts, vcf_records
-from geneai_spark.quality import measures
+from geneai_spark.quality import measures, read_sums
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_GB = 5
@@ -218,7 +218,9 @@ def warm_up() -> None:
     genotypes.allele_counts(decoded, 2)
     genotypes.genotype_counts(decoded)
     measures.warm_up()
+    read_sums.warm_up()
     doses.warm_up()
+    kmers.warm_up()
     least_squares.warm_up()
 
 

@@ -26,7 +26,7 @@ from geneai_spark.stored import collect
 
 #: In the order of the data's flow.
 INGESTS = ("ingest_variants", "ingest_traits", "ingest_reads", "ingest_alignments")
-STAGES = ("check_quality", "extract_features", "run_gwas", "make_report")
+STAGES = ("check_quality", "check_reads", "extract_features", "run_gwas", "make_report")
 SMALL_FILES = 32  # of a table, from which on they are merged
 
 Metrics = dict[str, int | float | str]

@@ -22,7 +22,7 @@ from geneai_spark.table import Table, columns
 
 TEXT, INT, LONG, DOUBLE = StringType(), IntegerType(), LongType(), DoubleType()
 TIME, BINARY, TEXTS = TimestampType(), BinaryType(), ArrayType(TEXT)
-INTS, DOUBLES = ArrayType(INT), ArrayType(DOUBLE)
+INTS, DOUBLES, LONGS = ArrayType(INT), ArrayType(DOUBLE), ArrayType(LONG)
 
 _CONTIG = ("contigName", TEXT, "chromosome or contig, as named in the file or normalised")
 _START = ("start", LONG, "first base, 0-based: VCF POS - 1")
@@ -304,6 +304,59 @@ QUALITY_SUMS = Table(
     ),
 )
 
+
+READ_QUALITY = Table(
+    "read_quality",
+    "quality of the reads of a file, of each mate, as FastQC defines it; flags, drops nothing",
+    ("sourceId", "mate"),
+    columns(
+        _SOURCE,
+        ("mate", INT, "1 or 2 of a pair, 0 for single reads"),
+        ("cohort", TEXT, "name of the set of samples that the reads belong to"),
+        ("sampleId", TEXT, "the sample, as told or by the file's name; may identify: protect"),
+        ("reads", LONG, "reads"),
+        ("bases", LONG, "their bases"),
+        ("minLength", LONG, "bases of the shortest read"),
+        ("maxLength", LONG, "bases of the longest read"),
+        ("lengths", LONGS, "lengths that occur, ascending; above 1,000 rounded down to hundreds"),
+        ("lengthCounts", LONGS, "reads of each of `lengths`"),
+        ("gcContent", DOUBLE, "share of G and C among A, C, G, T; null without any"),
+        ("positionReads", LONGS, "by position in the read, the first 1,000: reads that reach it"),
+        ("qualityMean", DOUBLES, "by position: mean quality (Phred)"),
+        ("quality10", INTS, "by position: 10th percentile of quality"),
+        ("quality25", INTS, "by position: lower quartile of quality"),
+        ("quality50", INTS, "by position: median of quality"),
+        ("quality75", INTS, "by position: upper quartile of quality"),
+        ("quality90", INTS, "by position: 90th percentile of quality"),
+        ("readQualityCounts", LONGS, "reads by their mean quality, rounded down: 0, 1, ... 93"),
+        ("contentA", DOUBLES, "by position: share of A among A, C, G, T; 0 without any"),
+        ("contentC", DOUBLES, "by position: share of C among A, C, G, T"),
+        ("contentG", DOUBLES, "by position: share of G among A, C, G, T"),
+        ("contentT", DOUBLES, "by position: share of T among A, C, G, T"),
+        ("contentN", DOUBLES, "by position: share of N (or `.`) among all bases"),
+        ("gcCounts", DOUBLES, "reads by percent of G and C: 0, 1, ... 100; spread as FastQC does"),
+        ("gcDeviation", DOUBLE, "sum of differences to a normal distribution, by reads; or null"),
+        *(
+            (f"{name}Content", DOUBLES, f"by position: share of reads in which {what} has begun")
+            for name, what in (
+                ("illuminaUniversal", "Illumina's universal adapter"),
+                ("smallRna3", "Illumina's 3' adapter of small RNA"),
+                ("smallRna5", "Illumina's 5' adapter of small RNA"),
+                ("nextera", "Nextera's transposase sequence"),
+                ("polyA", "a run of 12 A"),
+                ("polyG", "a run of 12 G"),
+            )
+        ),
+        ("duplicationLevels", DOUBLES, "share of reads whose sequence occurs 1, 2, ... 9, >= 10, "
+         "> 50, > 100, > 500, > 1k, > 5k, > 10k times"),
+        ("deduplicatedShare", DOUBLE, "share of reads that would stay without duplicates"),
+        ("overrepresentedSequences", TEXTS, "beginnings of more than 0.1 % of the reads"),
+        ("overrepresentedCounts", LONGS, "reads that begin so"),
+        ("warnings", TEXTS, "names of the checks that FastQC would warn of"),
+        _FLAGS,
+    ),
+)  # fmt: skip
+
 PCA_SCORES = Table(
     "features_pca_scores",
     "a sample's principal components",
@@ -373,6 +426,35 @@ KINSHIP = Table(
     ),
 )
 
+KMERS = Table(
+    "features_kmers",
+    "a canonical k-mer that occurs in a sample's reads",
+    ("cohort", "sampleId", "kmer"),
+    columns(
+        _COHORT,
+        ("sampleId", TEXT, "the sample of the reads; may identify: protect"),
+        ("k", INT, "bases of the k-mer"),
+        ("kmer", TEXT, "the lesser of the k-mer and its reverse complement"),
+        ("count", LONG, "how often it occurs, on either strand"),
+    ),
+    statistics=("cohort", "sampleId", "kmer"),
+)
+
+KMER_SKETCHES = Table(
+    "features_kmer_sketches",
+    "a sample's k-mers as a FracMinHash sketch, as sourmash makes it: samples compare by it",
+    ("cohort", "sampleId"),
+    columns(
+        _COHORT,
+        ("sampleId", TEXT, "the sample of the reads; may identify: protect"),
+        ("k", INT, "bases of a k-mer"),
+        ("scaled", INT, "one k-mer of so many is kept: hashes up to 2^64 / scaled"),
+        ("hashes", LONGS, "MurmurHash3 (seed 42) of the canonical k-mers kept, ascending"),
+        ("abundances", LONGS, "how often each occurs"),
+    ),
+    statistics=("cohort", "sampleId"),
+)
+
 ASSOCIATIONS = Table(
     "associations",
     "a test of one ALT allele against one trait",
@@ -412,11 +494,14 @@ TABLES: dict[str, Table] = {
         VARIANT_QUALITY,
         SAMPLE_QUALITY,
         QUALITY_SUMS,
+        READ_QUALITY,
         PCA_SCORES,
         PCA_LOADINGS,
         PCA_COMPONENTS,
         PRUNED_VARIANTS,
         KINSHIP,
+        KMERS,
+        KMER_SKETCHES,
         ASSOCIATIONS,
     )
 }

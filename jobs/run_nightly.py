@@ -26,7 +26,8 @@ class Config(JobConfig):
     reads: tuple[str, ...] = option("FASTQ files, folders, globs", ())
     alignments: tuple[str, ...] = option("SAM and BAM files, folders, globs", ())
     stages: tuple[str, ...] = option(
-        "what to keep current: check_quality, extract_features, run_gwas, make_report",
+        "what to keep current: check_quality, extract_features, run_gwas, make_report; with reads "
+        "check_reads comes by itself",
         ("check_quality", "make_report"),
     )
     settings: dict[str, str] = option(
@@ -58,7 +59,8 @@ class Config(JobConfig):
             "ingest_alignments": self.alignments,
         }
         asked = [name for name, files in inputs.items() if files]
-        asked += [name for name in nightly.STAGES if name in self.stages]
+        wanted = {*self.stages, "check_reads"} if self.reads else {*self.stages}
+        asked += [name for name in nightly.STAGES if name in wanted]
         return {
             name: nightly.settings(name, self.settings, self, inputs.get(name, ()))
             for name in asked

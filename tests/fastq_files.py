@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pysam
 
-from geneai_spark.formats import bgzf, fastq_parts
+from geneai_spark.formats import bgzf, fastq_parts, fastq_plan
 
 
 class Read(NamedTuple):
@@ -47,7 +47,7 @@ def write(path: Path, data: bytes, compression: str = bgzf.PLAIN, block: int = 1
     return str(path)
 
 
-def rows(parts: list[fastq_parts.Part], chunk_bytes: int = 1 << 24) -> tuple[list[Any], list[Any]]:
+def rows(parts: list[fastq_plan.Part], chunk_bytes: int = 1 << 24) -> tuple[list[Any], list[Any]]:
     """Good and rejected records of some ranges, in order."""
     good: list[Any] = []
     bad: list[Any] = []

@@ -33,6 +33,8 @@ JOBS = {
     "ingest_traits": ["inputs={place}/in/traits.csv"],
     "ingest_reads": ["inputs={place}/in/reads.fastq"],
     "check_quality": [],
+    "check_reads": [],
+    "extract_kmers": ["k=4", "sketch_k=21", "scaled=50"],
     "extract_features": ["features=ld,pca,kinship", "k=2", "min_frequency=0.05"],
     "run_gwas": ["traits=height", "covariates=age", "components=2"],
     "make_report": ["output={place}/report.html"],

@@ -118,6 +118,28 @@ def measured(spark: SparkSession, folder: str) -> None:
     fill(spark, tables.SAMPLE_QUALITY, samples, folder)
 
 
+def reads_measured(spark: SparkSession, folder: str) -> None:
+    """Fill read_quality: the two files of a pair, the second of poor quality."""
+    rows = [
+        {
+            **dict.fromkeys(("minLength", "maxLength"), 50),
+            **{f"quality{p}": [30 + p // 10 - 9 * mate] * 50 for p in (10, 25, 50, 75, 90)},
+            "sourceId": f"reads{mate}",
+            "mate": mate,
+            "cohort": COHORT,
+            "sampleId": "PERSONREADS",
+            "reads": 1000 * mate,
+            "gcContent": 0.41,
+            "qualityMean": [35.0 - 9 * mate] * 50,
+            "deduplicatedShare": 0.9,
+            "warnings": ["duplication"],
+            "flags": ["base_quality_median"] * (mate == 2),
+        }
+        for mate in (1, 2)
+    ]
+    fill(spark, tables.READ_QUALITY, rows, folder)
+
+
 def structure(spark: SparkSession, folder: str) -> None:
     """Fill traits, principal components and kinship: 2 pairs share a sample."""
     rng = np.random.default_rng(2)
@@ -231,6 +253,6 @@ def associations(spark: SparkSession, folder: str) -> None:
 
 def whole(spark: SparkSession, folder: str) -> str:
     """Fill every table; give the warehouse."""
-    for part in (inputs, measured, structure, associations):
+    for part in (inputs, measured, reads_measured, structure, associations):
         part(spark, folder)
     return folder

@@ -4,7 +4,7 @@
 #
 #   setup.sh venv FOLDER    a virtual environment
 #   setup.sh java           Java 17 or 21
-#   setup.sh oracles        bcftools, plink2, samtools, tabix, chromium: tests skip without them
+#   setup.sh oracles        bcftools, plink2, samtools, tabix, chromium, fastqc: else tests skip
 set -euo pipefail  # so no `| grep -q`: it ends early, and the pipe with it
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -85,7 +85,7 @@ ensure_java() {
 
 ensure_oracles() {
     local tool
-    for tool in bcftools plink2 samtools tabix chromium; do
+    for tool in bcftools plink2 samtools tabix chromium fastqc; do
         command -v "$tool" >/dev/null && continue
         apt_install "$tool" || say "no $tool, and it cannot be installed: its tests are skipped"
     done

@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from pyspark.sql import SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from geneai_spark import filesystems, tables
 from geneai_spark.errors import InputError
 from geneai_spark.filesystems import FileInfo
-from geneai_spark.formats import bgzf, fastq_parts
-from geneai_spark.formats.fastq_parts import FastqFile, Part
+from geneai_spark.formats import fastq, fastq_mates, fastq_parts, fastq_plan
+from geneai_spark.formats.fastq_lines import FastqFile
+from geneai_spark.formats.fastq_plan import Part
 from geneai_spark.ingest import mates, writing
 from geneai_spark.ingest.intake import Intake
 from geneai_spark.ingest.options import ReadOptions
@@ -90,7 +89,7 @@ class _Ingestion(Intake[Source]):
     def together(self, files: Sequence[FileInfo], todo: Sequence[FileInfo]) -> Sequence[FileInfo]:
         """What has changed, and the mates of that."""
         wanted = {info.uri for info in todo}
-        for unit in mates.units([info.uri for info in files], self.options.layout)[0]:
+        for unit in fastq_mates.units([info.uri for info in files], self.options.layout)[0]:
             uris = {member.uri for member in unit}
             if uris & wanted:
                 wanted |= uris
@@ -99,9 +98,9 @@ class _Ingestion(Intake[Source]):
     def groups(self, files: Sequence[FileInfo]) -> Iterator[list[list[Source]]]:
         """Files and pairs; a file that cannot be read takes its mate with it."""
         infos = {info.uri: info for info in files}
-        found, lone = mates.units(list(infos), self.options.layout)
+        found, lone = fastq_mates.units(list(infos), self.options.layout)
         for uri in lone:
-            self.fail(infos[uri], mates.missing(uri))
+            self.fail(infos[uri], fastq_mates.missing(uri))
         with ThreadPoolExecutor(8) as pool:
             looked = dict(zip(infos, pool.map(self._inspect, infos), strict=True))
         fit = []
@@ -121,16 +120,20 @@ class _Ingestion(Intake[Source]):
 
     def _inspect(self, uri: str) -> Any:
         try:
-            return fastq_parts.inspect(uri, self.options.phred)
+            return fastq_plan.inspect(uri, self.options.phred)
         except Exception as error:
             return error
 
     def _source(
-        self, info: FileInfo, file: FastqFile, member: mates.Member, unit: Sequence[mates.Member]
+        self,
+        info: FileInfo,
+        file: FastqFile,
+        member: fastq_mates.Member,
+        unit: Sequence[fastq_mates.Member],
     ) -> Source:
-        file = replace(file, mate=member.mate, seed=mates.seed(unit[0].uri))
+        file = replace(file, mate=member.mate, seed=fastq_mates.seed(unit[0].uri))
         paired = self.options.layout in ("auto", "paired")
-        sample = self.options.sample or mates.sample_name(info.uri, paired=paired)
+        sample = self.options.sample or fastq_mates.sample_name(info.uri, paired=paired)
         return Source(info, file, self.options.cohort, sample)
 
     def load(self, group: Sequence[Source]) -> Loaded:
@@ -142,7 +145,7 @@ class _Ingestion(Intake[Source]):
         names = {source.id: (source.cohort, source.sample) for source in group}
         work = [
             _Task(parts, {p.file.source_id: names[p.file.source_id] for p in parts}, policy)
-            for parts in _shares([source.file for source in group], share)
+            for parts in fastq_plan.shares([source.file for source in group], share)
         ]
         pairs = [
             (one, other)
@@ -169,35 +172,11 @@ class _Ingestion(Intake[Source]):
         return loaded
 
 
-def _shares(files: Sequence[FastqFile], target: int) -> Iterator[list[Part]]:
-    """Cut files into lists of ranges, each of about `target` stored bytes: what a task reads."""
-    held: list[Part] = []
-    room = float(target)
-    for file in files:
-        for part in fastq_parts.split(file, target):
-            shift = 16 if file.compression == bgzf.BGZF else 0
-            size = min(part.range.end >> shift, file.size) - (part.range.start >> shift)
-            if held and size > room:
-                yield held
-                held, room = [], float(target)
-            held.append(part)
-            room -= size
-    if held:
-        yield held
-
-
 def _parse(task: _Task) -> Iterator[Piece]:
     """Parse the task's ranges."""
-    schema = to_arrow_schema(tables.READS.schema)
     for part in task.parts:
         source = part.file.source_id
-        cohort, sample = task.names[source]
         for one in fastq_parts.parse_part(part, task.on_malformed):
-            texts = {"sourceId": source, "cohort": cohort, "sampleId": sample}
-            n = one.records.num_rows
-            columns = [
-                pa.repeat(pa.scalar(texts[name]), n) if name in texts else one.records.column(name)
-                for name in schema.names
-            ]
-            records = pa.RecordBatch.from_arrays(columns, schema=schema)
-            yield Piece(source, records, one.rejects, n + one.rejects.num_rows, one.digest)
+            records = fastq.rows(one, part.file, *task.names[source])
+            lines = records.num_rows + one.rejects.num_rows
+            yield Piece(source, records, one.rejects, lines, one.digest)

@@ -22,7 +22,7 @@ from geneai_spark import tables
 from geneai_spark.report import blocks
 from geneai_spark.report.blocks import Block, Grid, Note, Numbers, Section, count
 from geneai_spark.report.figures import Figure
-from geneai_spark.report.sections import association, inputs, quality, runs, structure
+from geneai_spark.report.sections import association, inputs, quality, reads, runs, structure
 from geneai_spark.report.study import Options, Study
 
 
@@ -66,6 +66,7 @@ def build(
     chosen = association.scans(study)
     sections = [
         inputs.inputs(study),
+        *reads.read_quality(study),
         quality.variant_quality(study),
         quality.sample_quality(study),
         structure.structure(study),

@@ -161,6 +161,30 @@ def _by_number(axes: Axes, x: Vector, y: Vector, value: Vector, name: str, size:
     bar.outline.set_visible(False)
 
 
+def qualities(axes: Axes, percentiles: Sequence[Vector], mean: Vector) -> None:
+    """Draw quality by position in the read.
+
+    Args:
+        axes: where to draw.
+        percentiles: 10th, 25th, 50th, 75th, 90th, each of shape (positions,).
+        mean: shape (positions,).
+    """
+    x = np.arange(1, len(mean) + 1)
+    low, lower, median, upper, high = percentiles
+    for one, other, alpha, label in (
+        (low, high, 0.2, "10th to 90th percentile"),
+        (lower, upper, 0.45, "quartiles"),
+    ):
+        axes.fill_between(x, one, other, color=figures.BLUE, alpha=alpha, linewidth=0, label=label)
+    axes.plot(x, median, color=figures.BLUE, linewidth=1.6, label="median")
+    axes.plot(x, mean, color=figures.ORANGE, linewidth=1.2, label="mean")
+    axes.set_xlim(1, max(2, len(mean)))
+    axes.set_ylim(0, max(42.0, float(high.max(initial=0)) + 1))
+    axes.set_xlabel("position in the read")
+    axes.set_ylabel("quality (Phred)")
+    axes.legend(loc="lower left")
+
+
 def scree(axes: Axes, shares: Vector) -> None:
     """Draw the share of the variance that each component explains, shape (components,)."""
     numbers = np.arange(1, len(shares) + 1)

@@ -92,11 +92,11 @@ class Study:
 
     @cached_property
     def hidden(self) -> frozenset[str]:
-        """Ids that must not be shown, of all cohorts and of the files of traits; none if asked."""
+        """Ids that must not be shown: of all cohorts, traits and reads; none if asked."""
         if self.options.sample_ids:
             return frozenset()
         found: set[str] = set()
-        for table in (tables.SAMPLES, tables.TRAITS):
+        for table in (tables.SAMPLES, tables.TRAITS, tables.READ_QUALITY):
             if store.exists(self.spark, table, self.warehouse):
                 df = store.read(self.spark, table, self.warehouse)
                 found.update(row[0] for row in df.select("sampleId").distinct().collect())

@@ -154,6 +154,14 @@ def test_nightly__refuses_wrong_settings_before_spark_starts(word: str, match: s
         load(run_nightly.Config, overrides=words)
 
 
+def test_config__reads_bring_the_check_of_them() -> None:
+    words = ["landing=x.vcf", "stages=check_quality"]
+    assert "check_reads" not in load(run_nightly.Config, overrides=words).configs()
+    words += ["reads=a.fq", "settings.check_reads.limits.adapters=0.1,0.2"]
+    found = load(run_nightly.Config, overrides=words).configs()
+    assert list(found) == ["ingest_variants", "ingest_reads", "check_quality", "check_reads"]
+
+
 def test_settings__of_all_stages_are_shared() -> None:
     config = load(
         run_nightly.Config,

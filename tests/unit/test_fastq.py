@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from geneai_spark import filesystems
 from geneai_spark.errors import BgzfError, FormatError
-from geneai_spark.formats import bgzf, fastq_parts
-from geneai_spark.formats.fastq_parts import INTERLEAVED, REST, FastqFile, Part
+from geneai_spark.formats import bgzf, fastq_parts, fastq_plan
+from geneai_spark.formats.fastq_lines import INTERLEAVED, REST, FastqFile
+from geneai_spark.formats.fastq_plan import Part
 from tests import fastq_files
 from tests.fastq_files import Read
 
@@ -47,16 +48,16 @@ BROKEN = {
 
 
 def one_range(uri: str, mate: int = 0) -> list[Part]:
-    file = FastqFile(**{**vars(fastq_parts.inspect(uri)), "mate": mate})
+    file = FastqFile(**{**vars(fastq_plan.inspect(uri)), "mate": mate})
     return [Part(file, bgzf.Range(0, REST, at_line=True))]
 
 
 def cut_at(uri: str, edge: int, mate: int = 0) -> list[Part]:
     """The ranges before and after the first record from `edge` on."""
-    file = FastqFile(**{**vars(fastq_parts.inspect(uri)), "mate": mate})
+    file = FastqFile(**{**vars(fastq_plan.inspect(uri)), "mate": mate})
     source = filesystems.open_input(uri)
     try:
-        start = fastq_parts.find_record(source, file, edge)
+        start = fastq_plan.find_record(source, file, edge)
     finally:
         source.close()
     ranges = [bgzf.Range(0, start, at_line=True, closed=True)]
@@ -85,7 +86,7 @@ def test_ranges__cut_at_every_byte_give_each_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str, last: bool, newline: str,
     run_up: int,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(fastq_parts, "RUN_UP", run_up)
+    monkeypatch.setattr(fastq_plan, "RUN_UP", run_up)
     reads = [*NASTY, Read("z", "", "")] if not last else NASTY
     data = fastq_files.text(reads, newline, " a comment", last)
     uri = fastq_files.write(tmp_path / "a.fq", data, compression, block=23)
@@ -154,7 +155,7 @@ def test_parse__as_a_naive_reader(
 ) -> None:  # fmt: skip
     data = fastq_files.text(reads, newline, "", last)
     uri = fastq_files.write(tmp_path / "a.fq", data, compression, block)
-    parts = fastq_parts.split(fastq_parts.inspect(uri, 33), target)
+    parts = fastq_plan.split(fastq_plan.inspect(uri, 33), target)
     good, bad = fastq_files.rows(parts, chunk_bytes)
     assert fastq_files.reads(good) == fastq_files.naive(data) == reads
     assert bad == []
@@ -163,7 +164,7 @@ def test_parse__as_a_naive_reader(
 
 def test_parse__real_reads_as_pysam(shared_data: Path) -> None:
     uri = str(shared_data / "reads" / "5k-30BB2AAXX.fastq")
-    parts = fastq_parts.split(fastq_parts.inspect(uri), 50_000)
+    parts = fastq_plan.split(fastq_plan.inspect(uri), 50_000)
     assert len(parts) > 10
     good, bad = fastq_files.rows(parts)
     with pysam.FastxFile(uri) as file:
@@ -175,30 +176,30 @@ def test_parse__real_reads_as_pysam(shared_data: Path) -> None:
 def test_inspect__qualities_of_phred_64_are_told_and_stored_as_33(tmp_path: Path) -> None:
     old = [Read("a", "ACGT", "hhB@"), Read("b", "AC", "ef")]
     uri = fastq_files.write(tmp_path / "a.fq", fastq_files.text(old))
-    assert fastq_parts.inspect(uri).phred == 64
-    good, _ = fastq_files.rows([Part(fastq_parts.inspect(uri), bgzf.Range(0, REST, True))])
+    assert fastq_plan.inspect(uri).phred == 64
+    good, _ = fastq_files.rows([Part(fastq_plan.inspect(uri), bgzf.Range(0, REST, True))])
     assert [row["quality"] for row in good] == ["II#!", "FG"]
-    good, _ = fastq_files.rows([Part(fastq_parts.inspect(uri, 33), bgzf.Range(0, REST, True))])
+    good, _ = fastq_files.rows([Part(fastq_plan.inspect(uri, 33), bgzf.Range(0, REST, True))])
     assert [row["quality"] for row in good] == ["hhB@", "ef"]
     for quality in ("IIII", "FFFF", "FF:h", "!~~~"):
         uri = fastq_files.write(tmp_path / "b.fq", fastq_files.text([Read("a", "ACGT", quality)]))
-        assert fastq_parts.inspect(uri).phred == 33, quality
+        assert fastq_plan.inspect(uri).phred == 33, quality
     uri = fastq_files.write(tmp_path / "c.fq", fastq_files.text([Read("a", "AC", "h;")]))
-    _, bad = fastq_files.rows([Part(fastq_parts.inspect(uri), bgzf.Range(0, REST, True))])
+    _, bad = fastq_files.rows([Part(fastq_plan.inspect(uri), bgzf.Range(0, REST, True))])
     assert bad[0]["reason"] == "quality: expected characters of Phred+64, @ to ~, found others"
 
 
 def test_inspect__what_is_no_fastq_is_told(tmp_path: Path) -> None:
     fasta = fastq_files.write(tmp_path / "a.fq", b">chr1\nACGT\n" * 5)
     with pytest.raises(FormatError, match=r"a\.fq, line 1: expected FASTQ records"):
-        fastq_parts.inspect(fasta)
+        fastq_plan.inspect(fasta)
     cut = tmp_path / "b.fq.gz"
     data = Path(fastq_files.write(cut, fastq_files.text(NASTY), bgzf.BGZF)).read_bytes()
     cut.write_bytes(data[: -len(bgzf.EOF_BLOCK)])
     with pytest.raises(BgzfError, match="truncated"):
-        fastq_parts.inspect(str(cut))
+        fastq_plan.inspect(str(cut))
     empty = fastq_files.write(tmp_path / "c.fq", b"")
-    assert fastq_files.rows(fastq_parts.split(fastq_parts.inspect(empty), 10)) == ([], [])
+    assert fastq_files.rows(fastq_plan.split(fastq_plan.inspect(empty), 10)) == ([], [])
 
 
 def test_parse__fails_at_the_first_malformed_record_if_asked(tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_joined__digest_of_ranges_is_that_of_the_file(tmp_path: Path) -> None:
     other = fastq_files.write(tmp_path / "b.fq", fastq_files.text(swapped))
 
     def told(uri: str, target: int, chunk_bytes: int) -> fastq_parts.Digest:
-        parts = fastq_parts.split(fastq_parts.inspect(uri), target)
+        parts = fastq_plan.split(fastq_plan.inspect(uri), target)
         found = [o.digest for p in parts for o in fastq_parts.parse_part(p, "fail", chunk_bytes)]
         return fastq_parts.joined(reversed(found))
 

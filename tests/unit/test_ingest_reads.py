@@ -10,11 +10,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from geneai_spark import store, tables
-from geneai_spark.errors import InputError
+from geneai_spark.errors import ConfigError, InputError
 from geneai_spark.filesystems import source_id
-from geneai_spark.formats import bgzf
-from geneai_spark.ingest import ledger, mates, writing
-from geneai_spark.ingest.mates import INTERLEAVED, Member
+from geneai_spark.formats import bgzf, fastq, fastq_mates
+from geneai_spark.formats.fastq_lines import INTERLEAVED
+from geneai_spark.formats.fastq_mates import Member
+from geneai_spark.ingest import ledger, writing
 from geneai_spark.ingest.reads import ingest_reads
 from tests import fastq_files
 from tests.fastq_files import Read
@@ -214,23 +215,44 @@ def test_ingest__what_tasks_lose_is_an_error_and_nothing_is_committed(
     ],
 )
 def test_mates__told_by_names(name: str, mate: int, sample: str) -> None:
-    assert mates.sample_name(f"s3://b/{name}") == sample
+    assert fastq_mates.sample_name(f"s3://b/{name}") == sample
     uri = f"s3://b/{name}"
     other = uri[::-1].replace(str(mate), str(3 - mate), 1)[::-1]
     for wrong in ("_001", "L001"):  # the number of the mate is not the last in these
         if wrong in name:
             other = uri.replace("_R1_", "_R2_")
-    found, lone = mates.units([uri, other] if mate else [uri], "auto")
+    found, lone = fastq_mates.units([uri, other] if mate else [uri], "auto")
     assert lone == []
     if mate:
         assert found == [[Member(min(uri, other), 1), Member(max(uri, other), 2)]]
     else:
         assert found == [[Member(uri, 0)]]
-    assert mates.units([uri], "interleaved") == ([[Member(uri, INTERLEAVED)]], [])
+    assert fastq_mates.units([uri], "interleaved") == ([[Member(uri, INTERLEAVED)]], [])
 
 
 def test_mates__of_other_folders_or_endings_are_none() -> None:
     for pair in (["a/x_1.fq", "b/x_2.fq"], ["x_1.fq", "x_2.fq.gz"], ["x_1.fq", "x.2.fq"]):
-        found, lone = mates.units(pair, "auto")
+        found, lone = fastq_mates.units(pair, "auto")
         assert (found, lone) == ([[Member(pair[0], 0)]], [pair[1]])
-    assert mates.units(["x_1.fq"], "paired") == ([], ["x_1.fq"])
+    assert fastq_mates.units(["x_1.fq"], "paired") == ([], ["x_1.fq"])
+
+
+def test_read__pairs_of_files_as_a_dataframe_of_reads(spark: SparkSession, tmp_path: Path) -> None:
+    bad = b"@r\nACGT\n+\nIII\n"
+    one = fastq_files.write(tmp_path / "a_1.fq.gz", fastq_files.text(some(50)) + bad, bgzf.BGZF)
+    put(tmp_path / "a_2.fq.gz", some(50, 2), bgzf.GZIP)
+    df = fastq.read(spark, str(tmp_path / "*.gz"), on_malformed="reject", partition_bytes=300)
+    assert tables.READS.differences(df.schema) == []
+    found = sorted(df.collect(), key=lambda row: (row.mate, row.offset))
+    assert [(r.readName, r.sequence, r.quality, r.mate) for r in found] == [
+        (r.name[:-2], r.sequence, r.quality, mate) for mate in (1, 2) for r in some(50, mate)
+    ]
+    assert {row.sampleId for row in found} == {"a"} and len({r.pairKey for r in found}) == 50
+    (reject,) = fastq.read(spark, str(tmp_path / "*.gz"), emit="rejects").collect()
+    assert (reject.sourceId, reject.line) == (source_id(one), 201)
+    with pytest.raises(Exception, match="line 201, quality: expected 4 characters"):
+        fastq.read(spark, one, layout="single").collect()
+    with pytest.raises(ConfigError, match="layout='pairs': expected auto or single"):
+        fastq.read(spark, one, layout="pairs")
+    with pytest.raises(InputError, match="no file of its mates"):
+        fastq.read(spark, one, layout="paired")

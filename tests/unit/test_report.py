@@ -162,14 +162,23 @@ def test_report__a_scan_in_numbers_hits_and_loci(seen, built):
 
 def test_report__figures_are_there_with_a_description(seen, built):
     assert set(seen.figures) == {
+        "read-quality-1", "read-quality-2",
         "call-rate", "frequency", "hwe", "depth", "sample-call-rate", "inbreeding", "titv",
         "sex-check", "pc1-pc2", "pc3-pc4", "scree", "kinship-scatter",
         "t1-manhattan", "t1-qq", "t2-manhattan", "t2-qq",
     }  # fmt: skip
-    assert built.figures == len(seen.figures) == 16
+    assert built.figures == len(seen.figures) == 18
     assert all(len(alt) > 30 for alt in seen.figures.values())
     assert "399 tests" in seen.figures["t2-manhattan"]
     assert len(built.html) < 5e6
+
+
+def test_report__files_of_reads_the_worst_first(seen):
+    assert seen.tables["files-of-reads"][1:] == [
+        ["reads2", "2", "2,000", "50", "41.0 %", "10.0 %", "base_quality_median", "duplication"],
+        ["reads1", "1", "1,000", "50", "41.0 %", "10.0 %", "", "duplication"],
+    ]
+    assert "mean 17 at the first base" in seen.figures["read-quality-1"]
 
 
 def test_report__self_contained(seen, built):

@@ -296,15 +296,16 @@ def test_put__files_are_counted_by_spark_where_rows_are_deleted_inside(
     assert names(spark, home) == ["m"]
 
 
-def test_writer__text_that_never_repeats_has_no_dictionary(tmp_path: Path) -> None:
+def test_writer__what_never_repeats_has_no_dictionary(tmp_path: Path) -> None:
     table = pa.table(
         {
             "name": [f"r{i}" for i in range(2000)],
             "asked": [f"r{i}" for i in range(2000)],
             "cohort": ["a", "b"] * 1000,
+            "offset": [3 * i - 1000 for i in range(2000)],
         }
     )
-    staged = staging.stage(table, str(tmp_path), ["asked"])
+    staged = staging.stage(table, str(tmp_path), ["asked", "offset"])
     assert staged is not None
     uri = str(tmp_path / staged.name)
     group = pq.read_metadata(uri).row_group(0)
@@ -312,9 +313,14 @@ def test_writer__text_that_never_repeats_has_no_dictionary(tmp_path: Path) -> No
         group.column(i).path_in_schema: (
             group.column(i).has_dictionary_page, group.column(i).is_stats_set
         )
-        for i in range(3)
+        for i in range(4)
     }  # fmt: skip
-    assert found == {"name": (False, False), "asked": (True, True), "cohort": (True, True)}
+    assert found == {
+        "name": (False, False), "asked": (False, True), "cohort": (True, True),
+        "offset": (False, True),
+    }  # fmt: skip
+    assert "DELTA_BINARY_PACKED" in group.column(3).encodings
+    assert json.loads(staged.statistics)["minValues"]["offset"] == -1000
     assert pq.read_table(uri).equals(table)
 
 
