@@ -78,12 +78,15 @@ class VariantOptions(FileOptions):
 
 @dataclass(frozen=True)
 class Source:
-    """A file to take in: as listed, with its header's samples and build, and its cohort."""
+    """A file to take in: as listed, with its header's samples and build, its cohort, and the lines
+    of its header to keep.
+    """
 
     info: FileInfo
     samples: tuple[str, ...]
     build: str | None
     cohort: str
+    header: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -1,8 +1,8 @@
 """Files into tables, so that nothing is lost, nothing is taken twice, and a crash does no harm.
 
 For each group of files: one commit of their rows to ``variants`` (in place of what the same files
-had there), then ``rejects`` (see `loading`), then ``samples``, then the ledger ``ingests`` (see
-`intake`).
+had there), then ``rejects`` (see `loading`), then ``samples`` and ``vcf_headers``, then the ledger
+``ingests`` (see `intake`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from geneai_spark import store, tables
 from geneai_spark.errors import InputError, SampleMismatchError
 from geneai_spark.filesystems import FileInfo
-from geneai_spark.formats import vcf
+from geneai_spark.formats import vcf, vcf_meta
 from geneai_spark.ingest import checks, loading
 from geneai_spark.ingest.intake import Intake
 from geneai_spark.ingest.options import Source, VariantOptions, cohort_names
@@ -62,11 +62,13 @@ class _Ingestion(Intake[Source]):
 
     def _inspect(self, files: Sequence[FileInfo]) -> list[Source]:
         """Read the headers; files that cannot be taken in are put down as failed."""
+        kept: dict[tuple[str, ...], tuple[str, ...]] = {}  # many files have the same header
 
         def header(info: FileInfo) -> Any:
             try:
                 (found,) = vcf.inspect([info.uri])
-                return found.header
+                lines = vcf_meta.kept(found, self.options.contigs)
+                return found.header, kept.setdefault(lines, lines)
             except Exception as error:
                 return error
 
@@ -74,13 +76,14 @@ class _Ingestion(Intake[Source]):
             headers = list(pool.map(header, files))
         names = cohort_names(files, self.known) if self.options.per_file_cohort else {}
         sources = []
-        for info, found in zip(files, headers, strict=True):
-            if isinstance(found, Exception):
-                self.fail(info, found)
+        for info, told in zip(files, headers, strict=True):
+            if isinstance(told, Exception):
+                self.fail(info, told)
                 continue
+            found, lines = told
             samples = found.samples if self.options.genotypes else ()
             cohort = names.get(info.uri, self.options.cohort)
-            source = Source(info, samples, self.options.contigs or found.build, cohort)
+            source = Source(info, samples, self.options.contigs or found.build, cohort, lines)
             try:
                 self._check_cohort(source)
             except InputError as error:
@@ -156,7 +159,12 @@ class _Ingestion(Intake[Source]):
         return loading.Request(group, given, own)
 
     def loaded(self, group: Sequence[Source]) -> None:
-        """Write the sample order of cohorts that are new, or whose only file has changed."""
+        """Write the headers, and the sample order of cohorts that are new or whose only file has
+        changed.
+        """
+        headers = [{"sourceId": source.id, "lines": source.header} for source in group]
+        own = Where.of(sourceId=(source.id for source in group))
+        store.put(self.spark, headers, tables.VCF_HEADERS, self.warehouse, own)
         changed = {
             source.cohort: source.id
             for source in reversed(group)
