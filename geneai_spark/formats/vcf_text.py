@@ -85,7 +85,8 @@ def lines(batch: pa.RecordBatch, layout: TextLayout) -> Text:
     site = pc.binary_join_element_wise(*columns, "\t")
     _, at, data = site.buffers()
     n = batch.num_rows
-    site_at = np.frombuffer(at, np.int32)[: n + 1] if n else np.zeros(1, np.int32)
+    # Copied: to a kernel, arrays that may not be written are of another type.
+    site_at = np.array(np.frombuffer(at, np.int32)[: n + 1] if n else [0], np.int32)
     room = packed.room(len(chosen)) if len(chosen) else np.zeros(n, np.int64)
     out = np.empty(int(site_at[-1] + room.sum()) + n, np.uint8)
     ends = np.empty(n, np.int64)
@@ -161,7 +162,7 @@ def _info(batch: pa.RecordBatch, layout: TextLayout) -> pa.Array:
         items.append(pa.array(others, pa.string()))
     if not items:
         return pa.array(["."] * n, pa.string())
-    text = pc.binary_join_element_wise(*items, ";", null_handling="skip")
+    text = _join_present(items, ";")
     return pc.if_else(pc.equal(text, ""), ".", text)
 
 
@@ -205,7 +206,15 @@ def _annotation(structs: pa.Array, percent: bool) -> pa.Array:
     fields = structs.flatten()
     if percent:
         fields = [_escaped(one, _PART_ESCAPES) for one in fields]
-    return pc.binary_join_element_wise(*fields, "|", null_handling="skip")
+    missing = pc.is_null(fields[0])  # the first one is there if any is
+    return pc.if_else(missing, pa.scalar(None, pa.string()), _join_present(fields, "|"))
+
+
+def _join_present(columns: Sequence[pa.Array], separator: str) -> pa.Array:
+    """Row by row what is not null, joined; empty where all is null."""
+    # Where all of a row is null Arrow 25 makes no row of it; a first text that is cut off helps.
+    joined = pc.binary_join_element_wise("", *columns, separator, null_handling="skip")
+    return pc.utf8_slice_codeunits(joined, len(separator))
 
 
 def _escaped(texts: pa.Array, escapes: dict[str, str]) -> pa.Array:
@@ -356,7 +365,7 @@ class _Packed:
         )
         texts = pa.concat_arrays(self.texts) if self.texts else pa.array([], pa.string())
         _, at, text = texts.buffers()
-        text_at = np.frombuffer(at, np.int32) if len(texts) else np.zeros(1, np.int32)
+        text_at = np.array(np.frombuffer(at, np.int32) if len(texts) else [0], np.int32)
         gt = self.gt if len(self.gt) == n else np.full(n, -1, np.int64)
         width, size, phase = (
             np.ascontiguousarray(one if len(one) == n else np.zeros(n), np.int64)
