@@ -128,6 +128,10 @@ bench-ingest: setup bench-data ## VCF to Delta beside Hail and bcftools, ratios 
 bench-reads: setup $(VENV)/.dev ## FASTQ to Delta beside pysam's reader, on simulated pairs
 	$(BIN)/python benchmarks/reads.py
 
+.PHONY: bench-export
+bench-export: setup bench-data ## Delta to VCF beside bcftools, plain and BGZF
+	$(BIN)/python benchmarks/export.py
+
 .PHONY: bench-analysis
 bench-analysis: setup bench-data ## quality, association, principal components beside Hail, plink2
 	$(BIN)/python benchmarks/analysis.py

@@ -3,6 +3,7 @@
     python run_geneai.py empty
     python run_geneai.py ingest FILE OUT...   # the job ingest_variants, as a user runs it
     python run_geneai.py reads FILE,FILE OUT...   # the job ingest_reads
+    python run_geneai.py export WAREHOUSE FILE...   # the job export_variants, to each FILE
     python run_geneai.py spark FILE OUT...    # formats.vcf.read, and Spark writes the rows
 
 Each OUT is a warehouse that does not exist yet.
@@ -44,6 +45,13 @@ elif mode == "reads":
     for target in targets:
         inputs = tuple(source.split(","))
         ingest_reads.run(spark, ingest_reads.Config(inputs=inputs, warehouse=target))
+elif mode == "export":
+    from geneai_spark.jobs import export_variants
+
+    source, *targets = paths
+    for target in targets:
+        config = export_variants.Config(output=target, warehouse=source, overwrite=True)
+        export_variants.run(spark, config)
 elif mode != "empty":
-    raise SystemExit(f"unknown mode {mode!r}: empty, ingest, reads or spark")
+    raise SystemExit(f"unknown mode {mode!r}: empty, ingest, reads, export or spark")
 spark.stop()

@@ -25,7 +25,7 @@ import geneai_spark
 from geneai_spark import genotypes, runtime
 from geneai_spark.errors import SetupError
 from geneai_spark.features import doses, kmers
-from geneai_spark.formats import bgen_records, fastq_parts, sam_parts, vcf_records
+from geneai_spark.formats import bgen_records, fastq_parts, sam_parts, vcf_records, vcf_text
 from geneai_spark.quality import measures, read_sums
 
 MIN_PYTHON = (3, 11)
@@ -210,6 +210,7 @@ def warm_up() -> None:
     from geneai_spark.association import least_squares  # SciPy, pandas: no check needs them
 
     vcf_records.warm_up()
+    vcf_text.warm_up()
     fastq_parts.warm_up()
     bgen_records.warm_up()
     sam_parts.warm_up()

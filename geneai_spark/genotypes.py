@@ -100,7 +100,7 @@ def phased(column: Column, n_samples: int, ploidy: Ploidy = 2) -> Array:
     widths = _per_record(ploidy, n, valid)
     out = np.zeros((n, n_samples, max(2, int(widths.max(initial=2))) - 1), np.bool_)
     nbytes = (n_samples * (widths - 1) + 7) // 8
-    _expect(lengths, nbytes, valid, "call_genotype_phased")
+    expect(lengths, nbytes, valid, "call_genotype_phased")
     for width in np.unique(widths[valid]):
         rows = np.flatnonzero(valid & (widths == width))
         size = int(nbytes[rows[0]])
@@ -419,11 +419,12 @@ def _widths(lengths: Array, valid: Array, n_samples: int, ploidy: Ploidy) -> tup
     else:
         widths = _per_record(ploidy, n, valid)
     itemsizes = np.where(valid, lengths // np.maximum(n_samples * widths, 1), 1)
-    _expect(lengths, n_samples * widths * np.clip(itemsizes, 1, 2), valid, "call_genotype")
+    expect(lengths, n_samples * widths * np.clip(itemsizes, 1, 2), valid, "call_genotype")
     return widths, itemsizes
 
 
-def _expect(lengths: Array, expected: Array, valid: Array, name: str) -> None:
+def expect(lengths: Array, expected: Array, valid: Array, name: str) -> None:
+    """Raise TableError where a packed value that is not null has another length in bytes."""
     wrong = np.flatnonzero(valid & (lengths != expected))
     if len(wrong):
         i = wrong[0]

@@ -311,6 +311,32 @@ def read(part: Part, schema: pa.Schema, equal: Mapping[str, str]) -> Iterator[pa
         source.close()
 
 
+class Group(NamedTuple):
+    """A row group of a stored file: its bytes when read, all columns, its rows, and some columns of
+    those rows that are equal to what was asked for.
+    """
+
+    part: Part
+    size: int
+    rows: int
+    table: pa.Table
+
+
+def groups(part: Part, schema: pa.Schema, equal: Mapping[str, str]) -> Iterator[Group]:
+    """Row group by row group, the columns of ``schema``: for those that are small."""
+    source = filesystems.open_arrow(part.uri)
+    try:
+        file = pq.ParquetFile(source)
+        numbers = range(file.num_row_groups) if part.groups is None else part.groups
+    finally:
+        source.close()
+    for number in numbers:
+        told = file.metadata.row_group(number)
+        one = Part(part.uri, (number,))
+        table = pa.Table.from_batches(list(read(one, schema, equal)), schema)
+        yield Group(one, told.total_byte_size, told.num_rows, table)
+
+
 def _column(batch: pa.RecordBatch, field: pa.Field, found: set[str]) -> pa.Array:
     if field.name not in found:
         return pa.nulls(batch.num_rows, field.type)

@@ -84,6 +84,21 @@ SAMPLES = Table(
     ),
 )
 
+VCF_HEADERS = Table(
+    "vcf_headers",
+    "the header of an ingested VCF file",
+    ("sourceId",),
+    columns(
+        _SOURCE,
+        (
+            "lines",
+            TEXTS,
+            "its ## lines in order, contigs as named in `variants`, and one for each reserved key "
+            "used without a line; not those that name people: ##SAMPLE, ##PEDIGREE, #CHROM",
+        ),
+    ),
+)
+
 TRAITS = Table(
     "traits",
     "a sample's value of one trait, covariate or clinical variable; missing values have no row",
@@ -485,6 +500,7 @@ TABLES: dict[str, Table] = {
     for table in (
         VARIANTS,
         SAMPLES,
+        VCF_HEADERS,
         TRAITS,
         REJECTS,
         READS,

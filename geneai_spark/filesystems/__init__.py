@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from geneai_spark.errors import StorageError
-from geneai_spark.filesystems import local, remote
+from geneai_spark.filesystems import local, remote, whole
 from geneai_spark.filesystems.remote import FileInfo
 from geneai_spark.filesystems.uris import (
     Location,
@@ -128,6 +128,48 @@ def open_output(uri: str) -> Any:
     return _guard(uri, create)
 
 
+@contextlib.contextmanager
+def create(uri: str) -> Iterator[Any]:
+    """Open a file for writing that stands at ``uri`` once it is whole, in place of what was there.
+
+    Yields a binary stream. After an error nothing has changed: local files and those of HDFS are
+    written under a temporary name beside it and renamed, an object appears when it is complete.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        stream = _guard(uri, lambda: stack.enter_context(whole.create(locate(uri))))
+        try:
+            yield stream
+        except OSError as error:
+            raise StorageError(f"{uri}: {error.strerror or error}") from error
+        _guard(uri, stack.close)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or a folder at ``uri``."""
+
+    def look() -> bool:
+        where = locate(uri)
+        if where.scheme == "":
+            return os.path.exists(where.path)
+        return bool(remote.system(where).get_file_info(where.path).type.name != "NotFound")
+
+    return _guard(uri, look)
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with what is in it; none there is no error."""
+    where = locate(uri)
+
+    def delete() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            remote.system(where).delete_dir(where.path)
+
+    _guard(uri, delete)
+
+
 def remove(uri: str) -> None:
     """Remove a file; none there is no error."""
     where = locate(uri)
@@ -212,6 +254,8 @@ __all__ = [
     "RandomAccess",
     "absolute",
     "checksum",
+    "create",
+    "exists",
     "is_known",
     "is_reachable",
     "list_files",
@@ -220,6 +264,7 @@ __all__ = [
     "open_input",
     "open_output",
     "remove",
+    "remove_folder",
     "source_id",
     "spark_uri",
     "stat",

@@ -44,6 +44,7 @@ class BgenFile:
     compression: int
     offsets: Array
     build: None = None
+    lines: tuple[str, ...] = packed_records.BGEN_HEADER
 
     @property
     def source_id(self) -> str:

@@ -28,6 +28,12 @@ BATCH_ROWS = 4096
 SHOWN = 200  # characters of a rejected record that are kept
 
 REJECTS = to_arrow_schema(tables.REJECTS.schema)
+_GENOTYPE = '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">'
+_GP = '##FORMAT=<ID=GP,Number=G,Type=Float,Description="Genotype probabilities, 0..1">'
+_CM = '##INFO=<ID=CM,Number=1,Type=Float,Description="Position on the genetic map, centimorgans">'
+#: What the header of a VCF file with the same records says: see table ``vcf_headers``.
+PLINK_HEADER = ("##fileformat=VCFv4.3", _CM, _GENOTYPE)
+BGEN_HEADER = ("##fileformat=VCFv4.3", _GENOTYPE, _GP)
 #: PLINK's numbers of the human sex chromosomes and mitochondria. XY is the pseudo-autosomal part
 #: of X: downstream its place tells that, as with VCF files.
 _CODES = {"23": "X", "24": "Y", "25": "X", "XY": "X", "26": "MT"}

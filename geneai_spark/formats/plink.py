@@ -45,6 +45,7 @@ class PlinkFile:
     variants: int
     marks: Array
     build: None = None
+    lines: tuple[str, ...] = packed_records.PLINK_HEADER
 
     @property
     def source_id(self) -> str:

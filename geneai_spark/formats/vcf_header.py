@@ -20,7 +20,7 @@ from geneai_spark.formats.vcf_reserved import Field, reserved_format, reserved_i
 from geneai_spark.genome import guess_build
 
 __all__ = ["COLUMNS", "Contig", "Field", "Header", "column_names", "header_end", "merge_fields",
-           "parse_header", "reserved_format", "reserved_info"]  # fmt: skip
+           "parse_header", "reserved_format", "reserved_info", "split_attributes"]  # fmt: skip
 
 #: The fixed columns; FORMAT and the samples follow where there are genotypes.
 COLUMNS = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
@@ -185,7 +185,7 @@ class _Lines:
             self.references.append(value)
         if kind not in ("INFO", "FORMAT", "FILTER", "ALT", "contig"):
             return
-        attributes = _attributes(value.strip(), error)
+        attributes = split_attributes(value.strip(), error)
         name = attributes.get("ID", "")
         if not name:
             raise error("an ID", "none")
@@ -248,7 +248,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?=,|$)')
 _PLAIN = re.compile(r"[^,\"]*(?=,|$)")
 
 
-def _attributes(value: str, error: Error) -> dict[str, str]:
+def split_attributes(value: str, error: Error) -> dict[str, str]:
     """``<ID=a,Description="b">`` -> its pairs; the first of a repeated key counts."""
     if not value.startswith("<") or not value.endswith(">") or len(value) < 2:
         raise error("<key=value,...>", "no closing bracket" if value[:1] == "<" else "no bracket")

@@ -33,6 +33,7 @@ class InfoKeys:
         self.fields = [c.field for c in layout.info] + [
             Field(k, "1" if k == "END" else ".", "Integer") for k in extra
         ]
+        self.stored = {c.field.key for c in layout.info}
         keys = [field.key.encode() for field in self.fields]
         self.text = np.frombuffer(b"".join(keys), np.uint8)
         self.ends = np.cumsum([len(key) for key in keys]).astype(np.int32)
@@ -60,7 +61,9 @@ def columns(lines: Lines, site: list[pa.Array], layout: Layout, keys: InfoKeys) 
             _set_symbolic_end(site, array)
         if k < len(layout.info):
             parts = layout.info[k].parts
-            columns.append(split_annotation(array, parts) if parts else array)
+            columns.append(split_annotation(array, parts, layout.percent) if parts else array)
+        else:
+            other |= value_start[k] >= 0  # no column: kept as text
     undeclared = None
     if layout.info_rest and other.any():
         undeclared = [_other(lines, keys, r) if odd else None for r, odd in enumerate(other)]
@@ -69,8 +72,11 @@ def columns(lines: Lines, site: list[pa.Array], layout: Layout, keys: InfoKeys) 
     return columns
 
 
-def split_annotation(array: pa.Array, names: Sequence[str]) -> pa.ListArray:
-    """A CSQ or ANN text, or list of texts, as structs; fields that are not there are null."""
+def split_annotation(array: pa.Array, names: Sequence[str], percent: bool) -> pa.ListArray:
+    """A CSQ or ANN text, or list of texts, as structs; fields that are not there are null.
+
+    Percent-encoding is undone last: what it stands for separates nothing.
+    """
     if pa.types.is_string(array.type):
         array = pc.split_pattern(array, ",")
     items = pc.list_flatten(array)
@@ -78,7 +84,12 @@ def split_annotation(array: pa.Array, names: Sequence[str]) -> pa.ListArray:
     padded = pc.binary_join_element_wise(items, "|" * len(names), "")
     fields = pc.split_pattern(padded, "|")
     columns = [
-        pc.if_else(pc.greater(has, i), pc.list_element(fields, i), pa.scalar(None, pa.string()))
+        _decode(
+            pc.if_else(
+                pc.greater(has, i), pc.list_element(fields, i), pa.scalar(None, pa.string())
+            ),
+            percent,
+        )
         for i in range(len(names))
     ]
     structs = pa.StructArray.from_arrays(columns, list(names))
@@ -98,10 +109,12 @@ def _column(
         return pa.nulls(lines.n, Column(one, "").text_type)
     scalar = one.number == "1" or one.key in ANNOTATIONS
     text = one.type in ("String", "Character")
+    # The commas, bars and escapes of an annotation mean something together: all stay or none.
+    decode = layout.percent and one.key not in ANNOTATIONS and not layout.is_split(one.key)
     lines.note(np.flatnonzero(bare & (one.number != "0")), kernels.INFO_TYPE, k)
     if text and scalar:
         dot = text_kernels.is_dot(lines.buf, start, end)
-        return _decode(layout, lines.strings(start, end, present & ~dot & ~bare))
+        return _decode(lines.strings(start, end, present & ~dot & ~bare), decode)
     offsets, starts, ends = text_kernels.split(
         lines.buf, np.where(present & ~bare, start, 1).astype(np.int32),
         np.where(present & ~bare, end, 0).astype(np.int32), kernels.COMMA, False,
@@ -109,7 +122,7 @@ def _column(
     counts = np.diff(offsets)
     if text:
         dot = text_kernels.is_dot(lines.buf, starts, ends)
-        values = _decode(layout, lines.strings(starts, ends, ~dot))
+        values = _decode(lines.strings(starts, ends, ~dot), decode)
     elif one.type == "Integer":
         number, state = (
             np.empty(len(starts), np.int32),
@@ -164,9 +177,9 @@ def _expected(lines: Lines, number: str) -> Array | None:
     return None  # G has no meaning in INFO
 
 
-def _decode(layout: Layout, array: pa.StringArray) -> pa.Array:
+def _decode(array: pa.StringArray, percent: bool) -> pa.Array:
     data = array.buffers()[2]
-    if not layout.percent or data is None or b"%" not in data.to_pybytes():
+    if not percent or data is None or b"%" not in data.to_pybytes():
         return array
     return pa.array([v if v is None else unquote(v) for v in array.to_pylist()], pa.string())
 
@@ -198,14 +211,13 @@ def _other(lines: Lines, keys: InfoKeys, row: int) -> list[tuple[str, str]] | No
     """Keys that have no column, values of flags, further values of a key that stands twice."""
     start, end = lines.span(7)
     flags = {f.key for f in keys.fields if f.type == "Flag"}
-    known = {f.key for f in keys.fields}
     seen: set[str] = set()
     out: dict[str, str] = {}
     for item in lines.text(start[row], end[row]).split(";"):
         key, equals, value = item.partition("=")
         if re.search(r"\s", key):
             kernels.note(lines.fault, row, kernels.INFO, 0, 0)
-        if key and (key not in known or key in seen or (equals and key in flags)):
+        if key and (key not in keys.stored or key in seen or (equals and key in flags)):
             out[key] = f"{out[key]};{value}" if key in out else value
         seen.add(key)
     return list(out.items())

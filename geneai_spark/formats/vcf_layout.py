@@ -79,6 +79,10 @@ class Layout:
     build: str | None = None
     regions: tuple[Interval, ...] | None = None
 
+    def is_split(self, key: str) -> bool:
+        """Whether an INFO key is an annotation that is to be split."""
+        return any(column.parts for column in self.info if column.field.key == key)
+
     @cached_property
     def schema(self) -> pa.Schema:
         """Arrow schema of the batches."""

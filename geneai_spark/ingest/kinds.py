@@ -14,7 +14,7 @@ from pyspark.sql.types import StructType
 
 from geneai_spark import filesystems
 from geneai_spark.errors import ConfigError
-from geneai_spark.formats import bgen, plink, vcf, vcf_plan
+from geneai_spark.formats import bgen, plink, vcf, vcf_meta, vcf_plan
 from geneai_spark.formats.packed_records import Reading
 from geneai_spark.formats.vcf_layout import Layout
 from geneai_spark.ingest.options import Source, VariantOptions
@@ -32,6 +32,11 @@ class Head(Protocol):
     @property
     def build(self) -> str | None:
         """The reference genome, if the file tells it."""
+        ...
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The VCF header lines that table ``vcf_headers`` keeps."""
         ...
 
 
@@ -86,6 +91,12 @@ class Kind(Protocol):
         ...
 
 
+class _VcfHead(NamedTuple):
+    samples: tuple[str, ...]
+    build: str | None
+    lines: tuple[str, ...]
+
+
 class _VcfTask(NamedTuple):
     parts: Sequence[vcf_plan.Part]
     layouts: Mapping[int, Layout]
@@ -105,7 +116,8 @@ class Vcf:
     def inspect(self, uri: str, options: VariantOptions) -> Head:
         """Read the header."""
         (found,) = vcf.inspect([uri])
-        return found.header
+        lines = vcf_meta.kept(found, options.contigs)
+        return _VcfHead(found.header.samples, found.header.build, lines)
 
     def arguments(self, request: Request) -> dict[str, Any]:
         """The arguments of `vcf.read`, but for ``emit``."""

@@ -99,7 +99,7 @@ class VariantOptions(FileOptions):
 @dataclass(frozen=True)
 class Source:
     """A file to take in: as listed, with its header's samples and build, and its cohort; what
-    else was found in it; and the files beside it that are part of it.
+    else was found in it; the files beside it that are part of it; the lines of its header to keep.
     """
 
     info: FileInfo
@@ -108,6 +108,7 @@ class Source:
     cohort: str
     head: Any = None
     companions: tuple[FileInfo, ...] = ()
+    header: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -1,8 +1,8 @@
 """Files into tables, so that nothing is lost, nothing is taken twice, and a crash does no harm.
 
 For each group of files: one commit of their rows to ``variants`` (in place of what the same files
-had there), then ``rejects`` (see `loading`), then ``samples``, then the ledger ``ingests`` (see
-`intake`).
+had there), then ``rejects`` (see `loading`), then ``samples`` and ``vcf_headers``, then the ledger
+``ingests`` (see `intake`).
 """
 
 from __future__ import annotations
@@ -88,10 +88,12 @@ class _Ingestion(Intake[Source]):
 
     def _inspect(self, files: Sequence[FileInfo]) -> list[Source]:
         """Read the headers; files that cannot be taken in are put down as failed."""
+        kept: dict[tuple[str, ...], tuple[str, ...]] = {}  # many files have the same header
 
         def header(info: FileInfo) -> Any:
             try:
-                return kinds.of(info.uri).inspect(info.uri, self.options)
+                found = kinds.of(info.uri).inspect(info.uri, self.options)
+                return found, kept.setdefault(found.lines, found.lines)
             except Exception as error:
                 return error
 
@@ -99,15 +101,17 @@ class _Ingestion(Intake[Source]):
             headers = list(pool.map(header, files))
         names = cohort_names(files, self.known) if self.options.per_file_cohort else {}
         sources = []
-        for info, found in zip(files, headers, strict=True):
-            if isinstance(found, Exception):
-                self.fail(info, found)
+        for info, told in zip(files, headers, strict=True):
+            if isinstance(told, Exception):
+                self.fail(info, told)
                 continue
+            found, lines = told
             samples = found.samples if self.options.genotypes else ()
             cohort = names.get(info.uri, self.options.cohort)
             build = self.options.contigs or found.build
             head = None if kinds.of(info.uri) is kinds.VCF else found  # VCF reads its header again
-            source = Source(info, samples, build, cohort, head, self._companions(info))
+            beside = self._companions(info)
+            source = Source(info, samples, build, cohort, head, beside, lines)
             try:
                 self._check_cohort(source)
             except InputError as error:
@@ -169,7 +173,12 @@ class _Ingestion(Intake[Source]):
         return loading.load(self.spark, self.warehouse, request)
 
     def loaded(self, group: Sequence[Source]) -> None:
-        """Write the sample order of cohorts that are new, or whose only file has changed."""
+        """Write the headers, and the sample order of cohorts that are new or whose only file has
+        changed.
+        """
+        headers = [{"sourceId": source.id, "lines": source.header} for source in group]
+        own = Where.of(sourceId=(source.id for source in group))
+        store.put(self.spark, headers, tables.VCF_HEADERS, self.warehouse, own)
         changed = {
             source.cohort: source.id
             for source in reversed(group)

@@ -36,7 +36,8 @@ def test_jobs__are_named_verb_noun_and_listed():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_conf__keys_are_settings_of_the_job(path):
     cls = job_config(path.stem)
-    required = [f"{name}=x" for name, _, default, *_ in config._rows(cls, "") if default is None]
+    rows = config._rows(cls, "")
+    required = [f"{name}={example}" for name, _, default, _, example in rows if default is None]
     given = path.read_text("utf-8")
     needed = [word for word in required if f"\n{word.partition('=')[0]}:" not in f"\n{given}"]
     assert config.load(cls, str(path), needed)

@@ -30,6 +30,7 @@ LAYERS = (
     ("quality",),
     ("features",),
     ("selection",),
+    ("export",),
     ("association",),
     ("report", "datasets"),
     ("doctor",),
