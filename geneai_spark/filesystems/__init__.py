@@ -69,7 +69,9 @@ def _list(where: Location) -> list[FileInfo]:
 
 
 def stat(uri: str) -> FileInfo:
-    """The file's present size, modification time and etag.
+    """The file's present size, modification time and etag: what tells one state of it from
+    another. S3 has its times in seconds and tells the etag of one object at a time; the etag of a
+    local file is its inode with the time of the inode's last change, which nobody can set back.
 
     Raises:
         StorageError: there is no such file.
@@ -83,8 +85,12 @@ def stat(uri: str) -> FileInfo:
 def _stat(where: Location) -> FileInfo | None:
     if where.scheme == "":
         return local.stat(where.path)
-    info = remote.system(where).get_file_info(where.path)
-    return remote.info_of(info, where) if info.is_file else None
+    return remote.stat(where)
+
+
+def walk(folder: str) -> list[FileInfo]:
+    """Every file in a folder and in those below it, hidden ones too; none where there is none."""
+    return _guard(folder, lambda: remote.walk(locate(folder)))
 
 
 def open_input(uri: str) -> RandomAccess:
@@ -135,6 +141,17 @@ def remove(uri: str) -> None:
     def delete() -> None:
         with contextlib.suppress(FileNotFoundError):
             remote.system(where).delete_file(where.path)
+
+    _guard(uri, delete)
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all that is in it; none there is no error."""
+    where = locate(uri)
+
+    def delete() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            remote.system(where).delete_dir(where.path)
 
     _guard(uri, delete)
 
@@ -220,8 +237,10 @@ __all__ = [
     "open_input",
     "open_output",
     "remove",
+    "remove_folder",
     "source_id",
     "spark_uri",
     "stat",
+    "walk",
     "write",
 ]

@@ -59,11 +59,12 @@ class LocalFile:
 
 
 def stat(path: str) -> FileInfo | None:
-    """The file's size and time; None where there is no file."""
+    """The file's size, time and mark; None where there is no file."""
     if not os.path.isfile(path):
         return None
     status = os.stat(path)
-    return FileInfo(path, status.st_size, status.st_mtime)
+    mark = f"{status.st_ino:x}-{status.st_ctime_ns:x}"
+    return FileInfo(path, status.st_size, status.st_mtime, mark)
 
 
 def list_local(path: str) -> list[FileInfo]:
