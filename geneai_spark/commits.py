@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructField, StructType
 
 from geneai_spark import conflicts, filesystems
-from geneai_spark.errors import StorageError
+from geneai_spark.errors import ConflictError, StorageError
 from geneai_spark.staging import StagedFile
 
 #: Features of a table under which a file needs no more than its rows.
@@ -138,7 +138,7 @@ class Transaction:
         whole: bool = False,
     ) -> None:
         self._spark, self._applications = spark, applications
-        self._uri = unquote(str(log.dataPath()))
+        self._uri = str(log.dataPath())
         self._transaction = log.startTransaction()
         if whole:
             self._transaction.readWholeTable()
@@ -211,8 +211,25 @@ class Transaction:
             self._transaction.updateMetadata(from_json(widened), False)
         _count(self._spark, self._transaction, files)
         scala = _scala(self._spark, actions).toSeq()
-        with conflicts.explained(self._uri):
-            return int(self._transaction.commit(scala, _write(self._spark, gone)))
+        # Delta's "rename, unless it is there" is two steps on local files, guarded in one JVM only.
+        try:
+            with conflicts.explained(self._uri), filesystems.alone(f"{self._uri}/_delta_log"):
+                return int(self._transaction.commit(scala, _write(self._spark, gone)))
+        except ConflictError as error:  # Delta tells the first reason it finds
+            if self._are_noted():
+                raise conflicts.overtaken(self._uri) from error
+            raise
+
+    def _are_noted(self) -> bool:
+        """Whether another run has committed one of the applications since this one began."""
+        if not self._applications:
+            return False
+        mine, number = set(self._applications), self.version
+        while (lines := _lines(self._uri, number := number + 1)) is not None:
+            actions = (json.loads(line) for line in lines if line.startswith(b'{"txn"'))
+            if any(action["txn"]["appId"] in mine for action in actions):
+                return True
+        return number == self.version + 1  # where nothing is to be seen, it may be
 
 
 def _listed(spark: SparkSession, snapshot: Any) -> list[Any] | None:

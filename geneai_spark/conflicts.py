@@ -41,10 +41,7 @@ def explained(what: str) -> Iterator[None]:
 def _ours(what: str, error: Exception) -> Exception | None:
     kind = type(error).__name__  # Delta's are not imported: `store` alone knows Delta
     if kind == "ConcurrentTransactionException":
-        return OvertakenError(
-            f"{what}: another run changed the table at the same time and stored the same; nothing "
-            "of this one was stored: run it again"
-        )
+        return overtaken(what)
     if kind.startswith("Concurrent") or kind.endswith("ChangedException"):
         return ConflictError(
             f"{what}: another run changed the table at the same time ({kind}); nothing of this "
@@ -52,6 +49,14 @@ def _ours(what: str, error: Exception) -> Exception | None:
         )
     reason = _storage_reason(error)
     return None if reason is None else StorageError(f"{what}: {reason}")
+
+
+def overtaken(what: str) -> OvertakenError:
+    """The error of a run whose rows another one has stored."""
+    return OvertakenError(
+        f"{what}: another run changed the table at the same time and stored the same; nothing of "
+        "this one was stored: run it again"
+    )
 
 
 def _storage_reason(error: Exception) -> str | None:

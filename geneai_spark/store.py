@@ -524,6 +524,9 @@ def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructTyp
     schema = StructType([StructField(f.name, f.dataType, True, f.metadata) for f in schema.fields])
     builder = DeltaTable.createIfNotExists(spark).location(path(warehouse, table))
     builder = builder.addColumns(schema).comment(table.about)
+    # Else what another run adds meanwhile contradicts no write that replaces rows: of two runs that
+    # write the same row (a cohort's samples, say) each would add it.
+    builder = builder.property("delta.isolationLevel", "Serializable")
     if table.cluster_by:
         builder = builder.clusterBy(*table.cluster_by)
     if table.statistics:

@@ -156,6 +156,13 @@ def remove_folder(uri: str) -> None:
     _guard(uri, delete)
 
 
+def alone(folder: str) -> contextlib.AbstractContextManager[None]:
+    """Keep other processes of this machine out that ask for the same, if the folder is local."""
+    if not is_known(folder) or (where := locate(folder)).scheme:
+        return contextlib.nullcontext()
+    return local.alone(where.path)
+
+
 def is_reachable(uri: str) -> bool:
     """Whether Python can look at ``uri`` with what it has of libraries and credentials: where it
     cannot (keys that Spark alone was given), Spark has to read and write.
@@ -228,6 +235,7 @@ __all__ = [
     "Location",
     "RandomAccess",
     "absolute",
+    "alone",
     "checksum",
     "is_known",
     "is_reachable",

@@ -147,7 +147,8 @@ def stat(where: Location) -> FileInfo | None:
             size = file.size()
     except FileNotFoundError:
         return None
-    modified = datetime.datetime.fromisoformat(told["last-modified"]).timestamp()
+    time = told.get("last-modified")
+    modified = datetime.datetime.fromisoformat(time).timestamp() if time else None
     return FileInfo(where.prefix + where.path, int(size), modified, told.get("etag"))
 
 

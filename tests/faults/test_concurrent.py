@@ -5,6 +5,8 @@ The second run is put, whole, between the moment when the first looks at a table
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +192,30 @@ def test_create__where_a_run_died_while_it_made_the_table(
     with pytest.raises(Exception, match="is not empty"):
         store.prepare(spark, tables.SAMPLES, str(tmp_path))
     assert (tmp_path / "samples" / "mine.parquet").exists()
+
+
+def test_commit__keeps_other_processes_out_on_local_files(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Delta's local log store takes turns within one JVM only."""
+    row = {"sourceId": "s", "line": 1, "offset": 0, "reason": "r", "text": "t"}
+    held = list[bool]()
+    real = commits._write
+
+    def looking(*given: Any) -> Any:
+        descriptor = os.open(tmp_path / "rejects" / "_delta_log", os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(False)
+        except BlockingIOError:
+            held.append(True)
+        finally:
+            os.close(descriptor)
+        return real(*given)
+
+    monkeypatch.setattr(commits, "_write", looking)
+    store.put(spark, [row], tables.REJECTS, str(tmp_path))
+    assert held == [True]
 
 
 def test_retried__with_bounds_and_not_where_it_is_of_no_use() -> None:
