@@ -120,7 +120,7 @@ def _s3(given: dict[str, str]) -> dict[str, Any]:
         options["anonymous"] = True
     from pyarrow import fs
 
-    options["retry_strategy"] = fs.AwsStandardS3RetryStrategy(max_attempts=S3_TRIES)
+    options["retry_strategy"] = fs.AwsDefaultS3RetryStrategy(max_attempts=S3_TRIES)
     return options
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pyspark.sql import SparkSession
 from geneai_spark import commits, conflicts, store, tables
 from geneai_spark.errors import ConflictError, InputError
 from geneai_spark.ingest import ingest_traits, ingest_variants, variants
-from tests.faults.warehouse import contents
+from tests.faults.warehouse import Contents, contents
 from tests.vcf_files import text, write
 
 
@@ -39,11 +40,34 @@ def overtake(monkeypatch: pytest.MonkeyPatch, table: str, other: Callable[[], ob
     return met
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> tuple[str, str]:
+Files = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Two files of the same people, each with a line that is refused."""
-    a = write(tmp_path / "a.vcf", text(records=5, bad=[2]))
-    return a, write(tmp_path / "b.vcf", text(records=4, first=500, bad=[1], seed=2))
+    place = tmp_path_factory.mktemp("files")
+    a = write(place / "a.vcf", text(records=5, bad=[2]))
+    return a, write(place / "b.vcf", text(records=4, first=500, bad=[1], seed=2))
+
+
+@pytest.fixture(scope="module")
+def in_turn(
+    spark: SparkSession, files: Files, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[Contents]]:
+    """By the second's cohort: what comes of one after the other, in both orders. (A cohort's
+    samples name the file that brought them first.)
+    """
+    a, b = files
+    found: dict[str, list[Contents]] = {}
+    for cohort in ("default", "another"):
+        runs = [(a, "default"), (b, cohort)]
+        for order in (runs, runs[::-1]):
+            home = str(tmp_path_factory.mktemp("wh"))
+            for file, its in order:
+                ingest_variants(spark, home, file, cohort=its)
+            found.setdefault(cohort, []).append(contents(spark, home))
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -64,19 +88,18 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ingests__of_different_files_are_both_stored(
     spark: SparkSession,
     tmp_path: Path,
-    files: tuple[str, str],
+    files: Files,
+    in_turn: dict[str, list[Contents]],
     monkeypatch: pytest.MonkeyPatch,
     table: str,
     cohort: str,
 ) -> None:
     a, b = files
-    ingest_variants(spark, str(tmp_path / "in turn"), a)
-    ingest_variants(spark, str(tmp_path / "in turn"), b, cohort=cohort)
     home = str(tmp_path / "at once")
     met = overtake(monkeypatch, table, lambda: ingest_variants(spark, home, b, cohort=cohort))
     ingest_variants(spark, home, a)
     assert met == ["overtaken", "ConflictError"]  # and it was tried again
-    assert contents(spark, home) == contents(spark, str(tmp_path / "in turn"))
+    assert contents(spark, home) in in_turn[cohort]
 
 
 def test_ingests__of_traits_are_both_stored(
@@ -97,11 +120,11 @@ def test_ingests__of_traits_are_both_stored(
 def test_ingests__that_spark_writes_are_both_stored(
     spark: SparkSession,
     tmp_path: Path,
-    files: tuple[str, str],
+    files: Files,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Files share a Parquet file, so that Spark rewrites; another run commits meanwhile."""
-    a, b = files
+    a, b = (shutil.copy(file, tmp_path) for file in files)
     home = str(tmp_path / "at once")
     ingest_variants(spark, home, [a, b])
     write(tmp_path / "a.vcf", text(records=7, first=40, bad=[3], seed=5))
@@ -165,7 +188,7 @@ def test_ingests__an_only_file_may_not_change_its_samples_while_another_joins(
 def test_ingests__of_one_file_the_second_says_so_and_leaves_the_ledger(
     spark: SparkSession,
     tmp_path: Path,
-    files: tuple[str, str],
+    files: Files,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first's side is in tests/unit/test_ingest.py: two_runs_at_once_do_not_store_…"""

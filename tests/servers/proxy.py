@@ -27,7 +27,7 @@ SHARE = 0.2
 DELAY = 0.4  # seconds
 FAULTS = ("error", "busy", "reset", "lost", "cut", "late")
 _CODES = {"error": 500, "busy": 503}
-_HOP = ("connection", "transfer-encoding", "keep-alive")
+_HOP = ("connection", "transfer-encoding", "keep-alive", "expect", "content-length")
 
 
 @dataclass
@@ -73,7 +73,7 @@ def start(upstream: str) -> Iterator[Proxy]:
 
         def answer(self) -> None:
             fault = proxy.draw()
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            body = self.body()
             if fault == "late":
                 time.sleep(DELAY)
             if fault in _CODES:
@@ -86,7 +86,10 @@ def start(upstream: str) -> Iterator[Proxy]:
                 return
             connection = http.client.HTTPConnection(target, timeout=60)
             try:
-                connection.request(self.command, self.path, body, dict(self.headers))
+                kept = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
+                if self.command in ("PUT", "POST"):
+                    kept["content-length"] = str(len(body))
+                connection.request(self.command, self.path, body or None, kept)
                 told = connection.getresponse()
                 data = told.read()
             finally:
@@ -96,7 +99,7 @@ def start(upstream: str) -> Iterator[Proxy]:
                 return
             self.send_response(told.status)
             for name, value in told.getheaders():
-                if name.lower() not in (*_HOP, "content-length"):
+                if name.lower() not in _HOP:
                     self.send_header(name, value)
             length = told.getheader("content-length") if self.command == "HEAD" else len(data)
             self.send_header("content-length", str(length or 0))
@@ -106,6 +109,18 @@ def start(upstream: str) -> Iterator[Proxy]:
                 self.drop()
                 return
             self.wfile.write(data)
+
+        def body(self) -> bytes:
+            """What the request brings, in chunks or whole."""
+            if "chunked" not in self.headers.get("transfer-encoding", ""):
+                return self.rfile.read(int(self.headers.get("content-length") or 0))
+            chunks = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            return b"".join(chunks)
 
         def drop(self) -> None:
             """End the connection with a reset."""
