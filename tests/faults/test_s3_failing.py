@@ -87,7 +87,7 @@ def test_s3__tables_are_those_of_an_undisturbed_run(
 def test_python__goes_on_where_half_of_requests_fail(
     s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of three fifths that meet a fault a sixth is only late; pyarrow's own three tries do not do."""
+    """Three fifths meet a fault, and of those a sixth is only late: three tries do not do."""
     with proxy_server.start(s3.endpoint) as proxy:
         proxy.share = 0.6
         for name, value in {**s3_server.KEYS, "AWS_ENDPOINT_URL_S3": proxy.endpoint}.items():
