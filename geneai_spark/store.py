@@ -250,10 +250,15 @@ def put(
         except Exception:
             discard(files, table, warehouse)
             raise
-    if at not in (None, _find_version(spark, table, warehouse)):
-        raise _overtaken(table)
+    check_version(spark, table, warehouse, at)
     df = spark.createDataFrame(rows, table.schema).coalesce(1)
     return write(df, table, warehouse, where=where, add=where is None)
+
+
+def check_version(spark: SparkSession, table: Table, warehouse: str, at: int | None) -> None:
+    """Raise ConflictError if the table is not at version ``at`` any more; None: whichever it is."""
+    if at not in (None, _find_version(spark, table, warehouse)):
+        raise _overtaken(table)
 
 
 def _overtaken(table: Table) -> ConflictError:

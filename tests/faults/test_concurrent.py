@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from geneai_spark.jobs import check_quality
 from pyspark.sql import SparkSession
 
-from geneai_spark import commits, conflicts, store, tables
+from geneai_spark import commits, config, conflicts, store, tables
 from geneai_spark.errors import ConflictError, InputError
 from geneai_spark.ingest import ingest_traits, ingest_variants, variants
-from tests.faults.warehouse import Contents, contents
+from tests.faults.warehouse import Contents, contents, data_files
 from tests.vcf_files import text, write
 
 
@@ -199,6 +200,33 @@ def test_ingests__of_one_file_the_second_says_so_and_leaves_the_ledger(
     with pytest.raises(InputError, match="another run changed the table at the same time"):
         ingest_variants(spark, home, a)
     assert contents(spark, home) == contents(spark, str(tmp_path / "once"))
+
+
+def test_check_quality__of_two_at_once_one_adds_what_is_new(
+    spark: SparkSession, tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = str(tmp_path)
+    asked = config.load(check_quality.Config, overrides=[f"warehouse={home}"])
+    ingest_variants(spark, home, files[0])
+    check_quality.run(spark, asked)
+    ingest_variants(spark, home, files[1])
+    with monkeypatch.context() as patched:
+        met = overtake(patched, "variant_quality", lambda: check_quality.run(spark, asked))
+        with pytest.raises(ConflictError, match="another run changed the table at the same time"):
+            check_quality.run(spark, asked)
+    assert met[0] == "overtaken"
+    found = contents(spark, home)
+    assert found["variant_quality"][0] == found["variants"][0]
+    assert check_quality.run(spark, asked)["measured"] == 0
+
+
+def test_put__only_at_a_version(spark: SparkSession, tmp_path: Path) -> None:
+    home, row = str(tmp_path), {"sourceId": "s", "line": 1, "offset": 0, "reason": "r", "text": "t"}
+    store.put(spark, [row], tables.REJECTS, home, at=0)
+    before = contents(spark, home), data_files(tmp_path, "rejects")
+    with pytest.raises(ConflictError):
+        store.put(spark, [row], tables.REJECTS, home, at=0)
+    assert (contents(spark, home), data_files(tmp_path, "rejects")) == before
 
 
 def test_create__where_a_run_died_while_it_made_the_table(
