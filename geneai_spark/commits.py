@@ -19,8 +19,8 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructField, StructType
 
-from geneai_spark import filesystems
-from geneai_spark.errors import StorageError, TableError
+from geneai_spark import conflicts, filesystems
+from geneai_spark.errors import ConflictError, StorageError
 from geneai_spark.staging import StagedFile
 
 #: Features of a table under which a file needs no more than its rows.
@@ -121,15 +121,27 @@ class Transaction:
     Args:
         applications: names of what is to be added (a file taken in, say). Of two transactions at
             the same time that share a name, the later to commit fails.
+        whole: what is to be added depends on what the table holds: of two such transactions at the
+            same time the later to commit fails.
 
     Attributes:
         version: the table's version that it saw.
         schema: its columns then.
     """
 
-    def __init__(self, spark: SparkSession, log: Any, applications: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        spark: SparkSession,
+        log: Any,
+        applications: Sequence[str] = (),
+        *,
+        whole: bool = False,
+    ) -> None:
         self._spark, self._applications = spark, applications
+        self._uri = str(log.dataPath())
         self._transaction = log.startTransaction()
+        if whole:
+            self._transaction.readWholeTable()
         for name in applications:  # as txnVersion() does, which reads the whole log besides
             self._transaction.readTxn().addOne(name)
         self.version = int(self._transaction.readVersion())
@@ -164,7 +176,6 @@ class Transaction:
         """The table's files, for :meth:`commit` to remove."""
         jvm = self._spark._jvm
         assert jvm is not None
-        self._transaction.readWholeTable()  # what others add meanwhile contradicts it
         if (found := _listed(self._spark, self._transaction.snapshot())) is not None:
             return found
         none = _scala(self._spark, jvm.java.util.ArrayList()).toSeq()
@@ -183,8 +194,9 @@ class Transaction:
             gone: files of the table to remove.
 
         Raises:
-            TableError: another run has committed one of the applications, or another schema,
-                meanwhile; nothing was changed.
+            ConflictError: another run has changed what this one saw meanwhile.
+            OvertakenError: it has committed one of the applications.
+            StorageError: the log cannot be written. In each case nothing was changed.
         """
         jvm = self._spark._jvm
         assert jvm is not None
@@ -199,16 +211,25 @@ class Transaction:
             self._transaction.updateMetadata(from_json(widened), False)
         _count(self._spark, self._transaction, files)
         scala = _scala(self._spark, actions).toSeq()
+        # Delta's "rename, unless it is there" is two steps on local files, guarded in one JVM only.
         try:
-            return int(self._transaction.commit(scala, _write(self._spark, gone)))
-        except Exception as error:
-            kind = type(error).__name__  # Delta's are not imported: `store` alone knows Delta
-            if not kind.startswith("Concurrent") and not kind.endswith("ChangedException"):
-                raise
-            raise TableError(
-                f"another run changed the table at the same time ({kind}); nothing of this one "
-                "was stored: run it again"
-            ) from error
+            with conflicts.explained(self._uri), filesystems.alone(f"{self._uri}/_delta_log"):
+                return int(self._transaction.commit(scala, _write(self._spark, gone)))
+        except ConflictError as error:  # Delta tells the first reason it finds
+            if self._are_noted():
+                raise conflicts.overtaken(self._uri) from error
+            raise
+
+    def _are_noted(self) -> bool:
+        """Whether another run has committed one of the applications since this one began."""
+        if not self._applications:
+            return False
+        mine, number = set(self._applications), self.version
+        while (lines := _lines(self._uri, number := number + 1)) is not None:
+            actions = (json.loads(line) for line in lines if line.startswith(b'{"txn"'))
+            if any(action["txn"]["appId"] in mine for action in actions):
+                return True
+        return number == self.version + 1  # where nothing is to be seen, it may be
 
 
 def _listed(spark: SparkSession, snapshot: Any) -> list[Any] | None:

@@ -7,6 +7,8 @@
     ├── SetupError            Java, a jar, a package or a tool is missing or unfit
     ├── StorageError           a URI cannot be listed, read or written
     ├── TableError             a table lacks a column, or a column has another type
+    │   └── ConflictError      another run has changed the table at the same time
+    │       └── OvertakenError    and what it stored is what was to be stored
     └── InputError             an input file cannot be taken in as asked
         ├── FormatError        a file breaks its format: file, line, field, expected, found
         │   └── BgzfError      damaged compression: truncated, corrupt, no EOF block
@@ -41,6 +43,14 @@ class StorageError(GeneaiError):
 
 class TableError(GeneaiError):
     """A DataFrame or stored table differs from its declaration; lists every difference."""
+
+
+class ConflictError(TableError):
+    """Another run has changed the table at the same time; nothing was stored, a later try may."""
+
+
+class OvertakenError(ConflictError):
+    """Another run has stored, at the same time, what was to be stored; no other try is made."""
 
 
 class InputError(GeneaiError):

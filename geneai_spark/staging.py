@@ -6,10 +6,12 @@ fails or runs twice does no harm: what it left is never read, and VACUUM removes
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -62,7 +64,11 @@ class FileWriter:
         self._nulls = dict.fromkeys(statistics, 0)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Write a batch, sooner or later."""
+        """Write a batch, sooner or later.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         self._rows += batch.num_rows
         for name in self._names:
             column = batch.column(name)
@@ -85,9 +91,10 @@ class FileWriter:
         self._flush()
         if self._writer is None:
             return None
-        self._writer.close()
-        self._sink.close()  # an object store shows the object only now
         uri = f"{self._folder}/{self._name}"
+        with _told(uri):
+            self._writer.close()
+            self._sink.close()  # an object store shows the object only now
         size, rows = filesystems.stat(uri).size, _footer_rows(uri)
         if rows != self._rows:
             raise StorageError(f"{uri}: {self._rows} rows written, {rows} stored")
@@ -102,8 +109,10 @@ class FileWriter:
     def abandon(self) -> None:
         """Leave an unfinished file; what is there of it is removed."""
         if self._writer is not None:
-            self._writer.close()
-            self._sink.close()
+            with contextlib.suppress(OSError, pa.ArrowException):  # where the disk is full, say
+                self._writer.close()
+            with contextlib.suppress(OSError):
+                self._sink.close()
             filesystems.remove(f"{self._folder}/{self._name}")
 
     def _flush(self) -> None:
@@ -135,16 +144,31 @@ class FileWriter:
                 },
             )
             self._sink = sink
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        with _told(f"{self._folder}/{self._name}"):
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self._waiting, self._bytes = [], 0
+
+
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    """Errors of the system as ours, with the file."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+        raise StorageError(f"{uri}: {reason}") from error
 
 
 def stage(table: pa.Table, folder: str, statistics: Sequence[str]) -> StagedFile | None:
     """Write a whole table as one file."""
     writer = FileWriter(folder, statistics)
-    for batch in table.to_batches():
-        writer.add(batch)
-    return writer.close()
+    try:
+        for batch in table.to_batches():
+            writer.add(batch)
+        return writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
 
 
 def count(uri: str, where: Where) -> int:

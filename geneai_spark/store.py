@@ -1,9 +1,10 @@
 """Tables on storage: the only module that knows they are Delta tables.
 
 A table is the folder ``<warehouse>/<name>``. Every write is one atomic commit that returns its
-version. A table is created with its column comments, file statistics on the declared columns
-only (statistics on wide binary columns double the cost of a write) and liquid clustering, which
-costs a write nothing and sorts when :func:`optimize` runs.
+version; where another run changes the table at the same time, it is tried again (`conflicts`). A
+table is created with its column comments, file statistics on the declared columns only (statistics
+on wide binary columns double the cost of a write) and liquid clustering, which costs a write
+nothing and sorts when :func:`optimize` runs.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import BinaryType, StructField, StructType
 
-from geneai_spark import commits, filesystems, staging
-from geneai_spark.errors import ReconciliationError, StorageError, TableError
+from geneai_spark import commits, conflicts, filesystems, staging
+from geneai_spark.errors import ConflictError, ReconciliationError, TableError
 from geneai_spark.staging import StagedFile
 from geneai_spark.table import ALL, NONE, Table, Where
 
@@ -52,6 +54,8 @@ class Commit:
     bytes: int
 
 
+_CREATING = 9  # tries to make a table that another run seems to be making: some 7 seconds
+_NOT_EMPTY = "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION"
 _lineage: ContextVar[Lineage | None] = ContextVar("lineage", default=None)
 
 
@@ -172,17 +176,9 @@ def read_added(spark: SparkSession, table: Table, warehouse: str, after: int) ->
             return None
         uris += [f"{place}/{name}" for name in names]
     with ThreadPoolExecutor(8) as pool:
-        if not all(pool.map(_is_there, uris)):  # merged into others and vacuumed
+        if not all(pool.map(filesystems.exists, uris)):  # merged into others and vacuumed
             return None
     return Held(read(spark, table, warehouse, latest), latest, uris)
-
-
-def _is_there(uri: str) -> bool:
-    try:
-        filesystems.stat(uri)
-    except StorageError:
-        return False
-    return True
 
 
 def read_or_empty(spark: SparkSession, table: Table, warehouse: str) -> DataFrame:
@@ -222,20 +218,43 @@ def put(
     table: Table,
     warehouse: str,
     where: Where | None = None,
+    *,
+    at: int | None = None,
 ) -> Commit:
     """Add rows made in the driver, in place of those that ``where`` selects, in one commit.
 
     A table of Arrow has the declared columns; rows have them by name. No Spark job runs where
     nothing is replaced and the storage allows.
+
+    Args:
+        at: only if the table is at this version still.
+
+    Raises:
+        ConflictError: it is not.
     """
     if not isinstance(rows, pa.Table):
         rows = table.arrow(rows)
     if can_adopt(spark, table, warehouse):
         staged = staging.stage(rows, prepare(spark, table, warehouse), table.statistics)
         files = [staged] if staged else []
-        return adopt(spark, files, table.schema, table, warehouse, where=where)
+        try:
+            return adopt(spark, files, table.schema, table, warehouse, where=where, at=at)
+        except Exception:
+            discard(files, table, warehouse)
+            raise
+    check_version(spark, table, warehouse, at)
     df = spark.createDataFrame(rows, table.schema).coalesce(1)
     return write(df, table, warehouse, where=where, add=where is None)
+
+
+def check_version(spark: SparkSession, table: Table, warehouse: str, at: int | None) -> None:
+    """Raise ConflictError if the table is not at version ``at`` any more; None: whichever it is."""
+    if at not in (None, _find_version(spark, table, warehouse)):
+        raise _overtaken(table)
+
+
+def _overtaken(table: Table) -> ConflictError:
+    return ConflictError(f"table {table.name!r}: another run changed the table at the same time")
 
 
 def append(df: DataFrame, table: Table, warehouse: str) -> int:
@@ -261,8 +280,13 @@ def write(
         writer = writer.option("replaceWhere", where.sql)
     if table.open_columns and {n.lower() for n in df.columns} - {n.lower() for n in stored.names}:
         writer = writer.option("mergeSchema", "true")
+
+    def save() -> None:
+        with conflicts.explained(f"table {table.name!r}"):
+            writer.save(uri)
+
     with _plain_binaries(spark, df.schema):
-        writer.save(uri)
+        conflicts.retried(save)
     return _commit(spark, table, warehouse, mark, before or 0)
 
 
@@ -305,6 +329,7 @@ def adopt(
     *,
     where: Where | None = None,
     applications: Sequence[str] = (),
+    at: int | None = None,
 ) -> Commit:
     """Make files staged in the folder that :func:`prepare` gave part of the table, in one commit.
 
@@ -313,15 +338,38 @@ def adopt(
         where: as in :func:`replace`: the rows that these take the place of. Where they share a
             file with others, Spark writes those others and the new rows anew.
         applications: see `commits.Transaction`.
+        at: only if the table is at this version still.
 
     Raises:
-        TableError: ``schema`` differs from the declaration, or from the stored columns' types;
-            another run was faster.
+        TableError: ``schema`` differs from the declaration, or from the stored columns' types.
+        ConflictError: the table is not ``at`` its version; or other runs were faster again and
+            again, or one of them with the same ``applications``.
+        StorageError: the table's log cannot be written.
     """
     if told := table.differences(schema):
         raise TableError(f"table {table.name!r}: {'; '.join(told)}")
-    schema, uri = table.annotate(schema), path(warehouse, table)
-    begun = commits.Transaction(spark, commits.open_log(spark, uri), applications)
+    schema = table.annotate(schema)
+
+    def attempt() -> Commit:
+        return _adopt(spark, files, schema, table, warehouse, where, applications, at)
+
+    return attempt() if at is not None else conflicts.retried(attempt)
+
+
+def _adopt(
+    spark: SparkSession,
+    files: Sequence[StagedFile],
+    schema: StructType,
+    table: Table,
+    warehouse: str,
+    where: Where | None,
+    applications: Sequence[str],
+    at: int | None,
+) -> Commit:
+    log = commits.open_log(spark, path(warehouse, table))
+    begun = commits.Transaction(spark, log, applications, whole=where is not None)
+    if at not in (None, begun.version):
+        raise _overtaken(table)
     _same_types(table, begun.schema, schema)
     gone: list[Any] = []
     new = begun.version == 0 and commits.begins_empty(folder(warehouse, table))
@@ -392,7 +440,12 @@ def optimize(spark: SparkSession, table: Table, warehouse: str) -> dict[str, int
     """
     delta = _delta(spark, table, warehouse)
     before = int(delta.detail().collect()[0]["numFiles"])
-    delta.optimize().executeCompaction()
+
+    def merge() -> None:
+        with conflicts.explained(f"table {table.name!r}"):
+            delta.optimize().executeCompaction()
+
+    conflicts.retried(merge)
     after = int(delta.detail().collect()[0]["numFiles"])
     latest = _latest(spark, table, warehouse)
     return {"files_before": before, "files_after": after, "version": latest}
@@ -468,11 +521,41 @@ def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructTyp
     schema = StructType([StructField(f.name, f.dataType, True, f.metadata) for f in schema.fields])
     builder = DeltaTable.createIfNotExists(spark).location(path(warehouse, table))
     builder = builder.addColumns(schema).comment(table.about)
+    # Else what another run adds meanwhile contradicts no write that replaces rows: of two runs that
+    # write the same row (a cohort's samples, say) each would add it.
+    builder = builder.property("delta.isolationLevel", "Serializable")
     if table.cluster_by:
         builder = builder.clusterBy(*table.cluster_by)
     if table.statistics:
         builder = builder.property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
-    builder.execute()
+
+    def make() -> None:
+        if _exists(spark, table, warehouse):  # by another run, meanwhile
+            return
+        try:
+            with conflicts.explained(f"table {table.name!r}"):
+                builder.execute()
+        except AnalysisException as error:
+            # Another run is about to write its first commit, or died before it did.
+            if _NOT_EMPTY not in str(error) or not _is_bare(warehouse, table):
+                raise
+            raise _overtaken(table) from error
+
+    try:
+        conflicts.retried(make, _CREATING)
+    except ConflictError:
+        if not _is_bare(warehouse, table):
+            raise
+        filesystems.remove_folder(folder(warehouse, table))
+        make()
+
+
+def _is_bare(warehouse: str, table: Table) -> bool:
+    """Whether the table's folder has no commit and no file of rows: a table half made."""
+    if not filesystems.is_known(warehouse):
+        return False
+    names = [info.uri.rpartition("/")[2] for info in filesystems.walk(folder(warehouse, table))]
+    return not any(n.endswith((".json", ".parquet")) and n[0] != "." for n in names)
 
 
 def _rewrite(

@@ -152,11 +152,20 @@ class Computed:
 
         return tasks.fold(self.rows, exhausted, self.merge, tasks=self._tasks)
 
-    def write(self, table: Table, warehouse: str, where: Where | None = None) -> Written:
-        """Replace a table's rows, as `store.replace` does; the tasks write them where they can."""
+    def write(
+        self, table: Table, warehouse: str, where: Where | None = None, *, at: int | None = None
+    ) -> Written:
+        """Replace a table's rows, as `store.replace` does; the tasks write them where they can.
+
+        Args:
+            at: only if the table is at this version still: what is made depends on its rows.
+
+        Raises:
+            ConflictError: it is not; nothing was stored.
+        """
         spark = self.rows.spark if isinstance(self.rows, StoredRows) else self.rows.sparkSession
         if not store.can_adopt(spark, table, warehouse):
-            return self._write_by_spark(table, warehouse, where)
+            return self._write_by_spark(table, warehouse, where, at)
         folder, function, merge = store.prepare(spark, table, warehouse), self.function, self.merge
         statistics = table.statistics
 
@@ -175,7 +184,9 @@ class Computed:
 
         files, told = tasks.fold(self.rows, work, merged, tasks=self._tasks) or ([], None)
         try:
-            commit = store.adopt(spark, files, self.schema, table, warehouse, where=where or ALL)
+            commit = store.adopt(
+                spark, files, self.schema, table, warehouse, where=where or ALL, at=at
+            )
         except Exception:
             store.discard(files, table, warehouse)
             raise
@@ -185,7 +196,9 @@ class Computed:
     def _tasks(self) -> int | None:
         return len(self.rows.parts) if isinstance(self.rows, StoredRows) else None
 
-    def _write_by_spark(self, table: Table, warehouse: str, where: Where | None) -> Written:
+    def _write_by_spark(
+        self, table: Table, warehouse: str, where: Where | None, at: int | None
+    ) -> Written:
         """Rows and what is told in one DataFrame, which waits on the workers' disks."""
         function, arrow = self.function, to_arrow_schema(self.schema)
         extra = tasks.RESULT_SCHEMA
@@ -204,6 +217,7 @@ class Computed:
         df = self.rows.mapInArrow(both, schema).persist(StorageLevel.DISK_ONLY)
         try:
             rows = df.where(F.col(extra.names[0]).isNull()).select(self.schema.names)
+            store.check_version(df.sparkSession, table, warehouse, at)
             commit = store.write(rows, table, warehouse, where=where)
             results = df.where(F.col(extra.names[0]).isNotNull()).select(extra.names)
             return Written(commit, tasks.gather(results, self.merge, tasks=self._tasks))

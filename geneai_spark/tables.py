@@ -183,7 +183,7 @@ INGESTS = Table(
         _COHORT,
         ("size", LONG, "bytes"),
         ("modified", DOUBLE, "modification time, seconds since 1970"),
-        ("etag", TEXT, "the object store's version mark; null on file systems"),
+        ("etag", TEXT, "version mark: of S3 the etag, of local files inode and time of its change"),
         ("checksum", TEXT, "sha256 of the file's bytes, hex; null where switched off or failed"),
         ("status", TEXT, "stored or failed"),
         ("reason", TEXT, "why it failed; null if stored"),

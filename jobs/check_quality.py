@@ -113,7 +113,8 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         builds=builds,
     )
     with progress.stage("check quality", spark) as stage:
-        commit, told = measured.write(tables.VARIANT_QUALITY, home, where=NONE if before else ALL)
+        where, at = (NONE, before.at) if before else (ALL, None)
+        commit, told = measured.write(tables.VARIANT_QUALITY, home, where, at=at)
         told = told or measures.Told({}, {})
         fresh = told.tally.get("rows", 0)
         if before:

@@ -1,4 +1,6 @@
-"""Fixtures that every test may use: one Spark session a process, the shared data, tools."""
+"""Fixtures that every test may use: one Spark session a process, the shared data, tools; servers,
+each for a module's time (see tests/servers).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from geneai_spark import runtime
 from geneai_spark.report import page
 from geneai_spark.report.study import Options
 from geneai_spark.session import get_session
 from tests import study_tables
+from tests.servers import cluster as cluster_server
+from tests.servers import hdfs as hdfs_server
+from tests.servers import s3 as s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -60,3 +66,32 @@ def study_report(
     warehouse = study_tables.whole(spark, str(tmp_path_factory.mktemp("study") / "tables"))
     options = Options(colour_by="population")
     return warehouse, page.build(spark, warehouse, options, written=REPORT_WRITTEN)
+
+
+def need_java() -> None:
+    """Skip where no server in Java can run."""
+    if runtime.find_java() is None:
+        pytest.skip("no Java 17 or 21")
+
+
+@pytest.fixture(scope="module")
+def hdfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hdfs_server.Hdfs]:
+    """A namenode and two datanodes."""
+    need_java()
+    with hdfs_server.start(tmp_path_factory.mktemp("hdfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.S3]:
+    """An S3 server with the bucket ``study``."""
+    with s3_server.start(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster_server.Cluster]:
+    """A master and two workers of one core."""
+    need_java()
+    with cluster_server.start(tmp_path_factory.mktemp("cluster")) as server:
+        yield server

@@ -69,7 +69,9 @@ def _list(where: Location) -> list[FileInfo]:
 
 
 def stat(uri: str) -> FileInfo:
-    """The file's present size, modification time and etag.
+    """The file's present size, modification time and etag: what tells one state of it from
+    another. S3 has its times in seconds and tells the etag of one object at a time; the etag of a
+    local file is its inode with the time of the inode's last change, which nobody can set back.
 
     Raises:
         StorageError: there is no such file.
@@ -83,8 +85,12 @@ def stat(uri: str) -> FileInfo:
 def _stat(where: Location) -> FileInfo | None:
     if where.scheme == "":
         return local.stat(where.path)
-    info = remote.system(where).get_file_info(where.path)
-    return remote.info_of(info, where) if info.is_file else None
+    return remote.stat(where)
+
+
+def walk(folder: str) -> list[FileInfo]:
+    """Every file in a folder and in those below it, hidden ones too; none where there is none."""
+    return _guard(folder, lambda: remote.walk(locate(folder)))
 
 
 def open_input(uri: str) -> RandomAccess:
@@ -159,17 +165,6 @@ def exists(uri: str) -> bool:
     return _guard(uri, look)
 
 
-def remove_folder(uri: str) -> None:
-    """Remove a folder with what is in it; none there is no error."""
-    where = locate(uri)
-
-    def delete() -> None:
-        with contextlib.suppress(FileNotFoundError):
-            remote.system(where).delete_dir(where.path)
-
-    _guard(uri, delete)
-
-
 def remove(uri: str) -> None:
     """Remove a file; none there is no error."""
     where = locate(uri)
@@ -179,6 +174,24 @@ def remove(uri: str) -> None:
             remote.system(where).delete_file(where.path)
 
     _guard(uri, delete)
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all that is in it; none there is no error."""
+    where = locate(uri)
+
+    def delete() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            remote.system(where).delete_dir(where.path)
+
+    _guard(uri, delete)
+
+
+def alone(folder: str) -> contextlib.AbstractContextManager[None]:
+    """Keep other processes of this machine out that ask for the same, if the folder is local."""
+    if not is_known(folder) or (where := locate(folder)).scheme:
+        return contextlib.nullcontext()
+    return local.alone(where.path)
 
 
 def is_reachable(uri: str) -> bool:
@@ -253,6 +266,7 @@ __all__ = [
     "Location",
     "RandomAccess",
     "absolute",
+    "alone",
     "checksum",
     "create",
     "exists",
@@ -268,5 +282,6 @@ __all__ = [
     "source_id",
     "spark_uri",
     "stat",
+    "walk",
     "write",
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from geneai_spark.filesystems.remote import WILD, FileInfo
 
@@ -24,6 +27,22 @@ def replace(path: str, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         raise
+
+
+@contextmanager
+def alone(folder: str) -> Iterator[None]:
+    """Hold a lock on a folder, which the other processes of this machine wait for that take it,
+    too; where the file system knows no locks, nothing is held.
+    """
+    descriptor = -1
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class LocalFile:
@@ -59,11 +78,12 @@ class LocalFile:
 
 
 def stat(path: str) -> FileInfo | None:
-    """The file's size and time; None where there is no file."""
+    """The file's size, time and mark; None where there is no file."""
     if not os.path.isfile(path):
         return None
     status = os.stat(path)
-    return FileInfo(path, status.st_size, status.st_mtime)
+    mark = f"{status.st_ino:x}-{status.st_ctime_ns:x}"
+    return FileInfo(path, status.st_size, status.st_mtime, mark)
 
 
 def list_local(path: str) -> list[FileInfo]:

@@ -8,6 +8,7 @@ Beside the cloud libraries' own names (``AWS_ENDPOINT_URL_S3``, ``AWS_REGION``, 
 
 from __future__ import annotations
 
+import datetime
 import fnmatch
 import os
 import re
@@ -26,6 +27,8 @@ OWN = {
     "GENEAI_HDFS_KERBEROS": "true: WebHDFS with the Kerberos ticket of this machine",
 }
 _READ = ("AWS_", "GENEAI_", "HADOOP_", "GOOGLE_", "AZURE_")
+#: Times that a request to S3 is made which meets errors that pass (500, 503, a connection lost).
+S3_TRIES = 10
 WILD = re.compile(r"[*?\[]")
 
 
@@ -115,6 +118,9 @@ def _s3(given: dict[str, str]) -> dict[str, Any]:
         options["force_virtual_addressing"] = True
     if given.get("GENEAI_S3_ANONYMOUS") == "true":
         options["anonymous"] = True
+    from pyarrow import fs
+
+    options["retry_strategy"] = fs.AwsDefaultS3RetryStrategy(max_attempts=S3_TRIES)
     return options
 
 
@@ -125,6 +131,33 @@ def info_of(info: Any, where: Location) -> FileInfo:
     if where.scheme in ("abfs", "abfss"):
         path = path.partition("/")[2]
     return FileInfo(where.prefix + path, int(info.size), modified, getattr(info, "etag", None))
+
+
+def stat(where: Location) -> FileInfo | None:
+    """A file's size, time and, in S3, etag; None where there is no file.
+
+    Of an object both come from one answer: they belong together.
+    """
+    if where.scheme != "s3":
+        info = system(where).get_file_info(where.path)
+        return info_of(info, where) if info.is_file else None
+    try:
+        with system(where).open_input_file(where.path) as file:
+            told = {key.lower(): value.decode() for key, value in file.metadata().items()}
+            size = file.size()
+    except FileNotFoundError:
+        return None
+    time = told.get("last-modified")
+    modified = datetime.datetime.fromisoformat(time).timestamp() if time else None
+    return FileInfo(where.prefix + where.path, int(size), modified, told.get("etag"))
+
+
+def walk(where: Location) -> list[FileInfo]:
+    """Every file below a folder."""
+    from pyarrow import fs
+
+    selector = fs.FileSelector(where.path, allow_not_found=True, recursive=True)
+    return [info_of(one, where) for one in system(where).get_file_info(selector) if one.is_file]
 
 
 def list_remote(where: Location) -> list[FileInfo]:

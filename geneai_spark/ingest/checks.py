@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from geneai_spark import filesystems
-from geneai_spark.errors import InputError, ReconciliationError
+from geneai_spark.errors import InputError, ReconciliationError, StorageError
 from geneai_spark.filesystems import FileInfo
 from geneai_spark.formats.vcf_plan import few
 
@@ -92,10 +92,23 @@ def count_by_source(rows: DataFrame) -> dict[str, int]:
     return {row[0]: row[1] for row in rows.groupBy("sourceId").count().collect()}
 
 
+def is_same(before: FileInfo) -> bool:
+    """Whether the file is what it was when its mark was taken (see `filesystems.stat`)."""
+    try:
+        return filesystems.stat(before.uri) == before
+    except StorageError:  # gone, or out of reach
+        return False
+
+
 def same_file(before: FileInfo) -> None:
-    """Raise InputError if the file is not what it was when it was listed."""
-    if filesystems.stat(before.uri) != before:
-        raise InputError(f"{before.uri}: changed while it was read; nothing of it was kept")
+    """Raise InputError if the file is not what it was when its mark was taken."""
+    if not is_same(before):
+        raise changed(before)
+
+
+def changed(file: FileInfo) -> InputError:
+    """The error that says so."""
+    return InputError(f"{file.uri}: changed while it was read; nothing of it was kept")
 
 
 def sample_difference(mine: Sequence[str], order: Sequence[str], cohort: str) -> str:

@@ -16,9 +16,9 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from pyspark.sql import SparkSession
 
 from geneai_spark import filesystems, progress, store
-from geneai_spark.errors import InputError, explain
+from geneai_spark.errors import ConflictError, InputError, explain
 from geneai_spark.filesystems import FileInfo
-from geneai_spark.ingest import ledger
+from geneai_spark.ingest import checks, ledger
 from geneai_spark.ingest.ledger import Entry
 from geneai_spark.ingest.options import FileOptions
 from geneai_spark.ingest.writing import Loaded
@@ -71,6 +71,7 @@ class Intake(ABC, Generic[S]):
         self.policy, self.fingerprint = options, options.fingerprint()
         self.known = ledger.load(spark, warehouse)
         self.failed: list[tuple[FileInfo, str]] = []
+        self.overtaken: set[str] = set()  # of those, the ones that another run has taken in
         self.done: list[Entry] = []
         self.small_files = 0
 
@@ -82,7 +83,7 @@ class Intake(ABC, Generic[S]):
     def load(self, group: Sequence[S]) -> Loaded:
         """Store the rows of some files in place of those that they had."""
 
-    def loaded(self, group: Sequence[S]) -> None:
+    def loaded(self, group: Sequence[S], loaded: Loaded) -> None:
         """Write what else comes of files whose rows are stored, before the ledger."""
 
     def inputs(self, files: list[FileInfo]) -> list[FileInfo]:
@@ -102,8 +103,10 @@ class Intake(ABC, Generic[S]):
         files = self.inputs(filesystems.list_files(inputs))
         with ThreadPoolExecutor(8) as pool:
             current = list(pool.map(self._is_current, files))
-        todo = [info for info, is_current in zip(files, current, strict=True) if not is_current]
-        todo = list(self.together(files, todo))
+            todo = [info for info, is_current in zip(files, current, strict=True) if not is_current]
+            todo = list(self.together(files, todo))
+            # From here on a file must stay as it is: its mark is taken before anything is read.
+            todo = list(pool.map(lambda info: filesystems.stat(info.uri), todo))
         try:
             for group in self.groups(todo):
                 self._take(group)
@@ -159,7 +162,9 @@ class Intake(ABC, Generic[S]):
                     self._take([unit])
             else:
                 for source in every:
-                    self.fail(source.info, error)
+                    # What was read of a file that changed meanwhile may make any error.
+                    fits = isinstance(error, ConflictError) or checks.is_same(source.info)
+                    self.fail(source.info, error if fits else checks.changed(source.info))
         else:
             self.done += entries
 
@@ -172,7 +177,10 @@ class Intake(ABC, Generic[S]):
             }
             loaded = self.load(group)
             checksums = {i: future.result() for i, future in sums.items()}
-        self.loaded(group)
+        # A checksum of other bytes than those that are stored must not stand in the ledger.
+        checksums = {s.id: checksums[s.id] for s in group
+                     if s.id in checksums and checks.is_same(s.info)}  # fmt: skip
+        self.loaded(group, loaded)
         stored, rejected = loaded.stored, loaded.rejected
         entries = [
             ledger.stored_entry(
@@ -211,16 +219,25 @@ class Intake(ABC, Generic[S]):
         if ours is None:
             _log.error("%s: not stored", info.uri, exc_info=error)
         self.failed.append((info, reason.removeprefix(f"{info.uri}: ")))
+        if isinstance(error, ConflictError):  # it tells nothing of the file
+            self.overtaken.add(info.uri)
         if self.policy.on_error == "stop":
             raise InputError(f"{info.uri}: not stored: {reason}") from error
 
     def _record_failures(self) -> None:
         entries = []
         for info, reason in self.failed:
+            if info.uri in self.overtaken:
+                continue
             before = self.known.get(filesystems.source_id(info.uri))
             options = self.fingerprint_of(info)
             told = (info.size, info.modified, reason, options)
             if before and told == (before.size, before.modified, before.reason, before.options):
                 continue  # told already
             entries.append(ledger.failed_entry(info, self.kind, reason, options, before))
-        ledger.record(self.spark, self.warehouse, entries)
+        try:
+            ledger.record(self.spark, self.warehouse, entries)
+        except Exception as error:  # the disk is full, say: why files failed is more to the point
+            _log.warning(
+                "the ledger could not be written: %s", explain(error) or type(error).__name__
+            )

@@ -75,7 +75,8 @@ def is_current(entry: Entry | None, info: FileInfo, options: str) -> bool:
         return False
     if entry.options != options or entry.size != info.size:
         return False
-    if entry.modified == info.modified and entry.etag == info.etag:
+    marked = entry.etag if None not in (entry.etag, info.etag) else info.etag  # a listing has none
+    if (entry.modified, marked) == (info.modified, info.etag):
         return True
     return entry.checksum is not None and entry.checksum == filesystems.checksum(info.uri)
 

@@ -54,8 +54,9 @@ def ingest_traits(
             continue
         try:
             with progress.stage(f"ingest {info.uri.rpartition('/')[2]}", spark) as stage:
-                found = _parse(info, chosen)
-                entry = _store(spark, warehouse, info, found, chosen)
+                info = filesystems.stat(info.uri)
+                found, checksum = _parse(info, chosen)
+                entry = _store(spark, warehouse, info, found, checksum, chosen)
                 stage.result = f"{found.samples:,} samples, {len(found.traits):,} traits"
         except GeneaiError as error:
             reason = str(error).removeprefix(f"{info.uri}: ")
@@ -79,17 +80,23 @@ def ingest_traits(
     }
 
 
-def _parse(info: FileInfo, options: TraitOptions) -> traits.Traits:
-    found = traits.read(
-        info.uri,
-        sample_column=options.sample_column,
-        delimiter=options.delimiter,
-        columns=options.columns,
-        text=options.text,
-        missing=options.missing,
-    )
+def _parse(info: FileInfo, options: TraitOptions) -> tuple[traits.Traits, str]:
+    """What the file holds, with the sha256 of its bytes."""
+    try:
+        found = traits.read(
+            info.uri,
+            sample_column=options.sample_column,
+            delimiter=options.delimiter,
+            columns=options.columns,
+            text=options.text,
+            missing=options.missing,
+        )
+        checksum = filesystems.checksum(info.uri)
+    except GeneaiError:
+        checks.same_file(info)  # what was read of a file that changed may make any error
+        raise
     checks.same_file(info)
-    return found
+    return found, checksum
 
 
 def _store(
@@ -97,6 +104,7 @@ def _store(
     warehouse: str,
     info: FileInfo,
     found: traits.Traits,
+    checksum: str,
     options: TraitOptions,
 ) -> Entry:
     source = filesystems.source_id(info.uri)
@@ -115,7 +123,7 @@ def _store(
         info,
         _KIND,
         cohort=options.cohort,
-        checksum=filesystems.checksum(info.uri),
+        checksum=checksum,
         recordsIn=found.samples + len(found.rejected),
         recordsStored=found.samples,
         recordsRejected=len(found.rejected),

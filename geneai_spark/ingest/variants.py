@@ -16,8 +16,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from geneai_spark import filesystems, store, tables
-from geneai_spark.errors import InputError, SampleMismatchError, StorageError
+from geneai_spark import conflicts, filesystems, store, tables
+from geneai_spark.errors import ConflictError, InputError, SampleMismatchError, StorageError
 from geneai_spark.filesystems import FileInfo
 from geneai_spark.ingest import checks, kinds, ledger, loading
 from geneai_spark.ingest.intake import Intake
@@ -59,6 +59,9 @@ class _Ingestion(Intake[Source]):
         self.options, self.wanted = options, options.samples()
         self.orders: dict[str, tuple[str, ...]] = {}  # cohort -> sample ids in stored order
         self.beside: dict[str, tuple[FileInfo, ...]] = {}  # URI -> companions, when first seen
+        self.before: dict[str, tuple[str, ...]] = {}  # those that were stored, if any
+        self.mine: set[str] = set()  # source ids of the files to take in
+        self.rejects: int | None = None  # version of `rejects` before the present group
 
     # --- before reading -----------------------------------------------------------------
 
@@ -112,6 +115,7 @@ class _Ingestion(Intake[Source]):
             head = None if kinds.of(info.uri) is kinds.VCF else found  # VCF reads its header again
             beside = self._companions(info)
             source = Source(info, samples, build, cohort, head, beside, lines)
+            self.mine.add(source.id)
             try:
                 self._check_cohort(source)
             except InputError as error:
@@ -129,24 +133,27 @@ class _Ingestion(Intake[Source]):
             )
         if not source.samples:  # fits every cohort: no genotype can be put in a wrong place
             return
-        if source.cohort not in self.orders and (stored := self._stored_order(source)):
-            self.orders[source.cohort] = stored
+        if source.cohort not in self.orders:
+            self.before[source.cohort] = self._read_order(source.cohort)
+            if self.before[source.cohort] and self._in_use(source):
+                self.orders[source.cohort] = self.before[source.cohort]
         mine = tuple(self.wanted) if self.wanted is not None else source.samples
         order = self.orders.setdefault(source.cohort, mine)
         if set(mine) != set(order) or (self.wanted is not None and mine != order):
             raise SampleMismatchError(checks.sample_difference(mine, order, source.cohort))
 
-    def _stored_order(self, source: Source) -> tuple[str, ...]:
-        """The cohort's samples, if a file other than this one has rows in the cohort."""
-        others = any(
+    def _in_use(self, source: Source) -> bool:
+        """Whether a file other than this one has rows in its cohort."""
+        return any(
             entry.cohort == source.cohort and entry.kind == _KIND and entry.recordsStored
             for entry in self.known.values()
             if entry.sourceId != source.id
         )
-        return self._read_order(source.cohort) if others else ()
 
-    def _read_order(self, cohort: str) -> tuple[str, ...]:
-        samples = store.read_or_empty(self.spark, tables.SAMPLES, self.warehouse)
+    def _read_order(self, cohort: str, version: int | None = None) -> tuple[str, ...]:
+        if not store.exists(self.spark, tables.SAMPLES, self.warehouse):
+            return ()
+        samples = store.read(self.spark, tables.SAMPLES, self.warehouse, version)
         rows = samples.where(F.col("cohort") == cohort).orderBy("sampleIndex").collect()
         return tuple(row["sampleId"] for row in rows)
 
@@ -170,26 +177,58 @@ class _Ingestion(Intake[Source]):
         """Store the files' records."""
         samples = self.orders.get(group[0].cohort) if self._reorders(group[0]) else None
         request = kinds.Request(group, self.options, samples)
+        self.rejects = store.version(self.spark, tables.REJECTS, self.warehouse)
         return loading.load(self.spark, self.warehouse, request)
 
-    def loaded(self, group: Sequence[Source]) -> None:
-        """Write the headers, and the sample order of cohorts that are new or whose only file has
-        changed.
+    def loaded(self, group: Sequence[Source], loaded: Loaded) -> None:
+        """Write the sample order of cohorts that are new, or whose only file has changed; headers.
+
+        Another run may do so at the same time. Each writes its rows first and looks at the orders
+        then, so at least one of two that contradict each other sees the other, and takes its rows
+        back: no genotype comes to stand under another's sample.
         """
+        for cohort in sorted({s.cohort for s in group if s.cohort in self.orders}):
+            if not self._settle(cohort, next(s.id for s in group if s.cohort == cohort)):
+                where = Where.of(sourceId=(source.id for source in group))
+                before = max(0, loaded.commit.version - 1)
+                store.take_back(self.spark, tables.VARIANTS, self.warehouse, where, before)
+                store.take_back(self.spark, tables.REJECTS, self.warehouse, where, self.rejects)
+                raise ConflictError(
+                    f"another run, at the same time or interrupted, has stored other samples in "
+                    f"cohort {cohort!r}; nothing of this one was stored: let that one end, then "
+                    "run this again or give another cohort"
+                )
         headers = [{"sourceId": source.id, "lines": source.header} for source in group]
         own = Where.of(sourceId=(source.id for source in group))
         store.put(self.spark, headers, tables.VCF_HEADERS, self.warehouse, own)
-        changed = {
-            source.cohort: source.id
-            for source in reversed(group)
-            if source.cohort in self.orders
-            and self.orders[source.cohort] != self._read_order(source.cohort)
-        }
+
+    def _settle(self, cohort: str, first: str) -> bool:
+        """Make the cohort's stored order that of its rows; whether nothing contradicts that."""
+        mine = self.orders[cohort]
         rows = [
             {"cohort": cohort, "sampleIndex": index, "sampleId": sample, "sourceId": first}
-            for cohort, first in changed.items()
-            for index, sample in enumerate(self.orders[cohort])
+            for index, sample in enumerate(mine)
         ]
-        if rows:
-            where = Where.of(cohort=changed)
-            store.put(self.spark, rows, tables.SAMPLES, self.warehouse, where)
+
+        def settle() -> bool:
+            store.prepare(self.spark, tables.SAMPLES, self.warehouse)
+            at = store.version(self.spark, tables.SAMPLES, self.warehouse)
+            stored = self._read_order(cohort, at)
+            if stored == mine:
+                return True
+            if stored != self.before.get(cohort, ()):
+                return False
+            where = Where.of(cohort=cohort)
+            store.put(self.spark, rows, tables.SAMPLES, self.warehouse, where, at=at)
+            if stored and self._has_others(cohort):
+                store.take_back(self.spark, tables.SAMPLES, self.warehouse, where, at)
+                return False
+            return True
+
+        return conflicts.retried(settle)
+
+    def _has_others(self, cohort: str) -> bool:
+        """Whether files that this run does not take in have rows in the cohort."""
+        rows = store.read(self.spark, tables.VARIANTS, self.warehouse)
+        rows = rows.where((F.col("cohort") == cohort) & ~F.col("sourceId").isin(*self.mine))
+        return not rows.select("sourceId").limit(1).isEmpty()

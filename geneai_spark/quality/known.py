@@ -29,10 +29,12 @@ class Known(NamedTuple):
     Attributes:
         told: of the variants measured before.
         new: the variants since.
+        at: the version of ``variant_quality`` that holds what was measured before.
     """
 
     told: Told
     new: StoredRows
+    at: int
 
 
 def describe(**settings: Any) -> str:
@@ -54,7 +56,8 @@ def find(
     ((described, measured, written),) = versions
     if described != settings:
         return None
-    if store.data_version(spark, tables.VARIANT_QUALITY, warehouse) > written:
+    at = store.version(spark, tables.VARIANT_QUALITY, warehouse)
+    if at is None or store.data_version(spark, tables.VARIANT_QUALITY, warehouse) > written:
         return None  # somebody else's figures, or those of a run that did not come to its end
     new = added_rows(spark, tables.VARIANTS, warehouse, measured)
     if new is None:
@@ -67,7 +70,7 @@ def find(
         if len(counts) != ROWS or set(values) != set(VALUES.values()):
             return None
         told.sums[row["cohort"]] = Sums(counts, values)
-    return Known(told, new)
+    return Known(told, new, at)
 
 
 def save(

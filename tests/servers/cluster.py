@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,11 +29,13 @@ class Cluster:
         master: ``spark://host:port``.
         web: the master's web page.
         home: SPARK_HOME.
+        nodes: the workers' processes, for tests that kill one.
     """
 
     master: str
     web: str
     home: Path
+    nodes: tuple[subprocess.Popen[bytes], ...] = ()
 
     @property
     def submit(self) -> list[str]:
@@ -90,12 +93,13 @@ def start(folder: Path, memory: str = MEMORY) -> Iterator[Cluster]:
     log = folder / "master.log"
     with ExitStack() as stack:
         process = stack.enter_context(running(master, log, env))
+        nodes = []
         for number in range(WORKERS):
             work = str(folder / f"worker{number}")
             command = [*worker, "--work-dir", work, cluster.master]
-            stack.enter_context(running(command, folder / f"worker{number}.log", env))
+            nodes.append(stack.enter_context(running(command, folder / f"worker{number}.log", env)))
         wait_for(lambda: cluster.workers() == WORKERS, process, log)
-        yield cluster
+        yield replace(cluster, nodes=tuple(nodes))
 
 
 @contextmanager

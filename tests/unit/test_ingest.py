@@ -266,9 +266,9 @@ def test_ingest__two_runs_at_once_do_not_store_a_file_twice(
     b = write(tmp_path / "b.vcf", text(records=2, first=500))
     real = commits.Transaction
 
-    def overtaken(*given: Any) -> commits.Transaction:
+    def overtaken(*given: Any, **named: Any) -> commits.Transaction:
         monkeypatch.setattr(commits, "Transaction", real)
-        begun = real(*given)
+        begun = real(*given, **named)
         ingest_variants(spark, home, [a, b])  # another run, between our looking and our commit
         return begun
 

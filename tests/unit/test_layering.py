@@ -21,7 +21,7 @@ LAYERS = (
     ("genotypes", "simulation"),
     ("runtime", "cohorts", "conf"),
     ("session", "filesystems"),
-    ("staging", "tasks"),
+    ("staging", "tasks", "conflicts"),
     ("commits",),
     ("store", "progress"),
     ("stored",),

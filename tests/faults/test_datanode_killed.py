@@ -17,7 +17,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from geneai_spark import filesystems
-from tests.integration.conftest import need_java
+from tests.conftest import need_java
 from tests.servers import hdfs, processes
 
 SIZE = 12 << 20

@@ -1,0 +1,89 @@
+"""Two runs that write one table at once, and storage that fails: Delta's errors as ours, and
+another try where that helps.
+
+Delta lets the first of two contradicting commits through and refuses the second, which then has
+changed nothing: looking again at what is there now, and committing once more, is all it takes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from geneai_spark.errors import ConflictError, OvertakenError, StorageError
+
+T = TypeVar("T")
+
+TRIES = 20
+_CALM = 0.05, 2.0  # seconds between tries: at first, doubled each time, at most
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Delta's and Java's errors inside the block as ours, with ``what`` was written.
+
+    Raises:
+        ConflictError: another run has changed the table meanwhile.
+        OvertakenError: another run has stored the same meanwhile.
+        StorageError: the storage did not take it: full, not to be reached, forbidden.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (ours := _ours(what, error)) is None:
+            raise
+        raise ours from error
+
+
+def _ours(what: str, error: Exception) -> Exception | None:
+    kind = type(error).__name__  # Delta's are not imported: `store` alone knows Delta
+    if kind == "ConcurrentTransactionException":
+        return overtaken(what)
+    if kind.startswith("Concurrent") or kind.endswith("ChangedException"):
+        return ConflictError(
+            f"{what}: another run changed the table at the same time ({kind}); nothing of this "
+            "one was stored: run it again"
+        )
+    reason = _storage_reason(error)
+    return None if reason is None else StorageError(f"{what}: {reason}")
+
+
+def overtaken(what: str) -> OvertakenError:
+    """The error of a run whose rows another one has stored."""
+    return OvertakenError(
+        f"{what}: another run changed the table at the same time and stored the same; nothing of "
+        "this one was stored: run it again"
+    )
+
+
+def _storage_reason(error: Exception) -> str | None:
+    """The message of the java.io exception behind an error, if there is one."""
+    cause: Any = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    reason = None
+    while cause is not None:
+        if str(cause.getClass().getName()).startswith("java.io."):
+            reason = (str(cause.getMessage() or "").splitlines() or [""])[0]
+            reason = reason or str(cause.getClass().getSimpleName())
+        cause = cause.getCause()
+    return reason
+
+
+def retried(action: Callable[[], T], tries: int = TRIES) -> T:
+    """Do it, and again while another run is in the way; with pauses of chance length, so that two
+    that met once do not meet for ever.
+
+    Raises:
+        ConflictError: the last try met one, too. OvertakenError at once: what was to be stored is
+            there, by another run.
+    """
+    for number in range(tries - 1):
+        try:
+            return action()
+        except OvertakenError:
+            raise
+        except ConflictError:
+            time.sleep(random.uniform(0.5, 1) * min(_CALM[0] * 2**number, _CALM[1]))
+    return action()

@@ -1,0 +1,99 @@
+"""S3 that fails or delays a fifth of requests: reads and writes go on, Python's and Spark's."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from geneai_spark import filesystems, storage, store, tables
+from geneai_spark.ingest import ingest_variants
+from geneai_spark.table import Where
+from tests.faults.warehouse import ASIDE, PLACE, contents
+from tests.servers import proxy as proxy_server
+from tests.servers import s3 as s3_server
+from tests.servers.proxy import FAULTS, Proxy
+from tests.servers.s3 import S3
+from tests.vcf_files import bgzf, text
+
+BUCKET = "failing"  # Hadoop keeps an endpoint for each bucket: one that no other test uses
+
+
+@pytest.fixture
+def proxy(
+    spark: SparkSession, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Proxy]:
+    """A failing way to S3, which this process, Spark and its tasks go."""
+    put = urllib.request.Request(f"{s3.endpoint}/{BUCKET}", method="PUT")
+    urllib.request.urlopen(put, timeout=30).close()
+    keys = tmp_path / "keys"
+    keys.write_text(
+        "[default]\n" + "".join(f"{k.lower()}={v}\n" for k, v in s3_server.KEYS.items())
+    )
+    context = spark.sparkContext
+    told, hadoop = dict(context.environment), context._jsc.hadoopConfiguration()
+    with proxy_server.start(s3.endpoint) as proxy:
+        for name in ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "GENEAI_S3_PATH_STYLE"):
+            monkeypatch.setenv(name, "")
+        for name in s3_server.KEYS:
+            monkeypatch.setenv(name, "")
+        where = storage.S3(proxy.endpoint, s3_server.REGION, True, "file", file=str(keys))
+        there = storage.Storage(s3=where)
+        there.prepare()
+        there.reach(spark)
+        yield proxy
+    context.environment.clear()
+    context.environment.update(told)
+    for key in (*where.hadoop(), "fs.s3a.aws.credentials.provider"):
+        hadoop.unset(key)
+
+
+def test_s3__tables_are_those_of_an_undisturbed_run(
+    spark: SparkSession, proxy: Proxy, tmp_path: Path
+) -> None:
+    people = [f"S{i}" for i in range(300)]
+    files = {
+        "a.vcf.bgz": bgzf(text(people, records=300, bad=[7]).encode()),
+        "b.vcf": text(people, records=100, first=2000, seed=4).encode(),
+    }
+    for name, data in files.items():
+        filesystems.write(f"s3://{BUCKET}/in/{name}", data)
+        (tmp_path / name).write_bytes(data)
+    ingest_variants(spark, str(tmp_path / "wh"), str(tmp_path / "*.vcf*"))
+    home = f"s3a://{BUCKET}/tables"
+    ingest_variants(spark, home, f"s3://{BUCKET}/in/*.vcf*")
+    # By Spark: rows of the two share a Parquet file, and those of one are written anew.
+    for where, at in ((home, f"s3://{BUCKET}/in"), (str(tmp_path / "wh"), str(tmp_path))):
+        rows = store.read(spark, tables.VARIANTS, where)
+        source = filesystems.source_id(f"{at}/b.vcf")
+        store.replace(
+            rows.where(rows.sourceId == source).where("start % 2 = 0"),
+            tables.VARIANTS,
+            where,
+            Where.of(sourceId=source),
+        )
+    aside = ASIDE | PLACE
+    wanted = contents(spark, str(tmp_path / "wh"), aside)
+    assert contents(spark, home, aside) == wanted
+    assert wanted["variants"][0] == 299 + 50
+    print(dict(proxy.done))
+    total = proxy.done.total()
+    assert 0.1 * total < total - proxy.done["passed"] and set(FAULTS) <= set(proxy.done)
+
+
+def test_python__goes_on_where_half_of_requests_fail(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three fifths meet a fault, and of those a sixth is only late: three tries do not do."""
+    with proxy_server.start(s3.endpoint) as proxy:
+        proxy.share = 0.6
+        for name, value in {**s3_server.KEYS, "AWS_ENDPOINT_URL_S3": proxy.endpoint}.items():
+            monkeypatch.setenv(name, value)
+        for number in range(12):
+            uri, data = f"{s3.uri}/python/{number}", bytes([number]) * 200_000
+            filesystems.write(uri, data)
+            assert filesystems.open_input(uri).read_at(len(data), 0) == data
+            assert filesystems.stat(uri).size == len(data)
