@@ -34,14 +34,14 @@ MASTER = os.environ.get("SCALING_MASTER", "local[2]")
 CONF = {"spark.driver.memory": "1536m"}
 EXECUTOR_HEAP = "1536m"  # the rest of 4 GB is Python's and the JVM's own
 BLOCK, BLOCK_CELLS = 512, 12_800_000  # variants, and genotypes, simulated at once
-FILE_VARIANTS = 8192
+FILE_VARIANTS = int(os.environ.get("SCALING_FILE_VARIANTS", "8192"))  # a task each, at least
 DIVERGENCE = 0.05  # of three populations: Fst in the model of Balding and Nichols
 
 
 def prepare(spark: SparkSession, warehouse: str, samples: int, variants: int) -> None:
     """Three populations of unrelated people, a trait that is noise, tables as ingestion makes."""
     folder = store.prepare(spark, tables.VARIANTS, warehouse)
-    staged, schema, writer = [], None, None
+    staged, schema, writer, held = [], None, None, 0
     for first, calls in simulate(samples, variants):
         n = len(calls)
         batch = records(calls, np.arange(first, first + n) * 1000)
@@ -49,9 +49,10 @@ def prepare(spark: SparkSession, warehouse: str, samples: int, variants: int) ->
             writer = FileWriter(folder, tables.VARIANTS.statistics)
             schema = from_arrow_schema(batch.schema)
         writer.add(batch)
-        if (first + n) % FILE_VARIANTS == 0 or first + n == variants:
+        held += n
+        if held >= FILE_VARIANTS or first + n == variants:
             staged.append(writer.close())
-            writer = None
+            writer, held = None, 0
     assert schema is not None
     store.adopt(spark, [s for s in staged if s], schema, tables.VARIANTS, warehouse)
     ids = sample_ids(samples)

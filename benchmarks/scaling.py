@@ -34,6 +34,7 @@ def main() -> None:
     option("--stages", nargs="+", default=STAGES, choices=STAGES)
     option("--files", action="store_true", help="from a VCF file, whose ingestion is a stage")
     option("--master", default="local[2]")
+    option("--file-variants", type=int, default=8192, help="variants in a stored file")
     option("--cluster", action="store_true", help="on a master and two executors of one core")
     given = parser.parse_args()
     scratch, log = given.folder.resolve() / "scaling", given.folder / "scaling-log.txt"
@@ -42,7 +43,10 @@ def main() -> None:
     stages = [stage for stage in given.stages if given.files or stage != "ingest"]
     rows = []
     print("| " + " | ".join(HEADER) + " |\n|" + " ---: |" * len(HEADER), flush=True)
-    environment = {"SCALING_MASTER": "cluster" if given.cluster else given.master}
+    environment = {
+        "SCALING_MASTER": "cluster" if given.cluster else given.master,
+        "SCALING_FILE_VARIANTS": str(given.file_variants),
+    }
     for point in given.points:
         samples, variants = map(int, point.split("x"))
         remove(scratch)

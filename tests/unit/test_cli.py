@@ -45,12 +45,12 @@ def test_job__has_help_config_and_a_yaml_that_fits(
     module = cli.load_job(name)
     assert issubclass(module.Config, JobConfig)
     path = ROOT / "conf" / f"{name}.yaml"
-    required = [
-        f.name
+    required = {
+        f.name: f.metadata.get("example") or "1"
         for f in dataclasses.fields(module.Config)
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    loaded = config.load(module.Config, str(path), [f"{key}=1" for key in required])
+    }
+    loaded = config.load(module.Config, str(path), [f"{k}={v}" for k, v in required.items()])
     first = path.read_text().partition("\n")[0]
     assert first.startswith(f"# geneai {name} "), "the first line is the example of --help"
     for field in dataclasses.fields(module.Config):
