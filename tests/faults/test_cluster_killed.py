@@ -34,6 +34,12 @@ def executors(worker: int) -> list[int]:
     return found
 
 
+def says(run: subprocess.Popen[str], word: str) -> bool:
+    """Whether it says a word before it ends; what a script tells as errors comes here, too."""
+    assert run.stdout is not None
+    return any(line.strip() == word for line in iter(run.stdout.readline, ""))
+
+
 def wait_for_tasks(warehouse: Path, run: subprocess.Popen[str]) -> None:
     """Until both tasks parse, or one does and the other has no executor to do so."""
     limit, one = time.monotonic() + TIMEOUT, 0.0
@@ -65,28 +71,32 @@ def test_ingestion__goes_on_without_an_executor_and_without_a_worker(
     script = [ROOT / "tests" / "faults" / "on_cluster.py", inputs, *homes]
     both = ["--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0"]
     log = tmp_path / "log"
-    run = subprocess.Popen(
-        [str(word) for word in [*cluster.submit, *both, *script]],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable},
-        stdout=subprocess.PIPE,
-        stderr=log.open("w"),
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert run.stdout is not None
-        lost = 0
-        for home, act in zip(homes, [kill_executor, lambda: processes.kill(second)], strict=True):
-            assert run.stdout.readline() == "begin\n"
-            wait_for_tasks(home, run)
-            act()
-            assert run.stdout.readline() == "end\n", f"failed without its {home.name}"
-            before, lost = lost, log.read_text().count("Lost task")
-            assert lost > before, f"no task was lost with the {home.name}"
-        assert run.wait(TIMEOUT) == 0
-    finally:
-        processes.kill(run)  # type: ignore[arg-type]
+    with (
+        log.open("w") as err,
+        subprocess.Popen(
+            [str(word) for word in [*cluster.submit, *both, *script]],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable},
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            start_new_session=True,
+        ) as run,
+    ):
+        try:
+            lost = 0
+            for home, act in zip(
+                homes, [kill_executor, lambda: processes.kill(second)], strict=True
+            ):
+                assert says(run, "begin")
+                wait_for_tasks(home, run)
+                act()
+                assert says(run, "end"), f"failed without its {home.name}"
+                before, lost = lost, log.read_text().count("Lost task")
+                assert lost > before, f"no task was lost with the {home.name}"
+            assert run.wait(TIMEOUT) == 0
+        finally:
+            processes.kill(run)  # type: ignore[arg-type]
     assert killed
     assert cluster.workers() == 1
     wanted = contents(spark, str(tmp_path / "undisturbed"))

@@ -76,6 +76,8 @@ def drive(job: str, words: Sequence[str], use: Callable[[subprocess.Popen[str]],
         return time.monotonic() - begun
     finally:
         kill(run)
+        if run.stdout is not None:
+            run.stdout.close()
 
 
 def kill(run: subprocess.Popen[str]) -> None:
