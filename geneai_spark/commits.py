@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructField, StructType
 
 from geneai_spark import conflicts, filesystems
-from geneai_spark.errors import ConflictError, StorageError
+from geneai_spark.errors import ConflictError, StorageError, UnsettledError
 from geneai_spark.staging import StagedFile
 
 #: Features of a table under which a file needs no more than its rows.
@@ -37,6 +37,7 @@ MOST_LISTED = 1000  # files that are listed one by one
 DEMANDING = ("delta.columnMapping.mode", "delta.enableRowTracking", "delta.constraints.")
 
 
+@conflicts.steady
 def open_log(spark: SparkSession, uri: str) -> Any | None:
     """The log of the table at ``uri``, which need not exist; None where the platform hides it."""
     jvm = getattr(spark, "_jvm", None)  # Spark Connect has none
@@ -44,7 +45,9 @@ def open_log(spark: SparkSession, uri: str) -> Any | None:
         return None
     try:
         return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, uri)
-    except (TypeError, Py4JError):
+    except (TypeError, Py4JError) as error:
+        if conflicts.is_cut(error):
+            raise
         return None
 
 
@@ -65,6 +68,7 @@ def takes_files(spark: SparkSession, log: Any, *, reading: bool = False) -> bool
     return set(features) <= PLAIN_FEATURES - ({"deletionVectors"} if reading else set())
 
 
+@conflicts.steady
 def listing(spark: SparkSession, log: Any, uri: str, folder: str) -> tuple[int, list[str]] | None:
     """The table's latest version and its files, without a Spark job; None where that cannot be.
 
@@ -139,7 +143,7 @@ class Transaction:
     ) -> None:
         self._spark, self._applications = spark, applications
         self._uri = str(log.dataPath())
-        self._transaction = log.startTransaction()
+        self._transaction = conflicts.steady(log.startTransaction)()
         if whole:
             self._transaction.readWholeTable()
         for name in applications:  # as txnVersion() does, which reads the whole log besides
@@ -219,6 +223,32 @@ class Transaction:
             if self._are_noted():
                 raise conflicts.overtaken(self._uri) from error
             raise
+        except Exception:  # it may have met it after its commit was written
+            if (landed := self._landed()) is not None:
+                return landed
+            raise
+
+    def _landed(self) -> int | None:
+        """The version that this transaction's commit is, after an error; None if there is none.
+
+        Raises:
+            UnsettledError: the log cannot be looked at.
+        """
+        mine = str(self._transaction.txnId())
+        log = f"{self._uri}/_delta_log"
+        try:
+            there = {info.uri.rpartition("/")[2] for info in filesystems.walk(log)}
+        except StorageError as error:
+            raise UnsettledError(f"{self._uri}: whether it is stored is not known") from error
+        number = self.version + 1
+        while f"{number:020}.json" in there:
+            lines = _lines(self._uri, number)
+            if lines is None:
+                raise UnsettledError(f"{self._uri}: whether it is stored is not known")
+            if any(b'{"commitInfo"' in line and mine.encode() in line for line in lines):
+                return number
+            number += 1
+        return None
 
     def _are_noted(self) -> bool:
         """Whether another run has committed one of the applications since this one began."""
@@ -329,6 +359,7 @@ def _lines(folder: str, version: int) -> list[bytes] | None:
         file.close()
 
 
+@conflicts.steady
 def _snapshot(spark: SparkSession, log: Any) -> Any:
     none = _none(spark)
     return log.update(False, none, none)

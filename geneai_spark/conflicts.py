@@ -11,13 +11,16 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from geneai_spark.errors import ConflictError, OvertakenError, StorageError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 TRIES = 20
+STEADY = 6  # times that a look at a table is taken while storage fails in passing
 _CALM = 0.05, 2.0  # seconds between tries: at first, doubled each time, at most
 
 
@@ -59,16 +62,51 @@ def overtaken(what: str) -> OvertakenError:
     )
 
 
+def _causes(error: Exception) -> Iterator[Any]:
+    """The Java exceptions behind an error, the outermost first."""
+    cause: Any = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    while cause is not None:
+        yield cause
+        cause = cause.getCause()
+
+
 def _storage_reason(error: Exception) -> str | None:
     """The message of the java.io exception behind an error, if there is one."""
-    cause: Any = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
     reason = None
-    while cause is not None:
+    for cause in _causes(error):
         if str(cause.getClass().getName()).startswith("java.io."):
             reason = (str(cause.getMessage() or "").splitlines() or [""])[0]
             reason = reason or str(cause.getClass().getSimpleName())
-        cause = cause.getCause()
     return reason
+
+
+def steady(look: Callable[P, T]) -> Callable[P, T]:
+    """Have a look at a table taken again where an answer of S3 was cut short: a listing, which is
+    parsed as it arrives, and of which neither Amazon's library nor Hadoop makes a second try.
+    """
+
+    @wraps(look)
+    def patient(*given: P.args, **named: P.kwargs) -> T:
+        for number in range(STEADY - 1):
+            try:
+                return look(*given, **named)
+            except Exception as error:
+                if not is_cut(error):
+                    raise
+            time.sleep(_pause(number))
+        return look(*given, **named)
+
+    return patient
+
+
+def is_cut(error: Exception) -> bool:
+    """Whether an answer of S3 was cut short."""
+    kinds = (str(cause.getClass().getName()) for cause in _causes(error))
+    return "java.io.UncheckedIOException" in kinds
+
+
+def _pause(number: int) -> float:
+    return float(random.uniform(0.5, 1) * min(_CALM[0] * 2**number, _CALM[1]))
 
 
 def retried(action: Callable[[], T], tries: int = TRIES) -> T:
@@ -85,5 +123,5 @@ def retried(action: Callable[[], T], tries: int = TRIES) -> T:
         except OvertakenError:
             raise
         except ConflictError:
-            time.sleep(random.uniform(0.5, 1) * min(_CALM[0] * 2**number, _CALM[1]))
+            time.sleep(_pause(number))
     return action()

@@ -6,6 +6,7 @@
     ├── ConfigError            a setting is unknown, missing or of the wrong type
     ├── SetupError            Java, a jar, a package or a tool is missing or unfit
     ├── StorageError           a URI cannot be listed, read or written
+    │   └── UnsettledError     a commit met an error, and whether it is stored cannot be seen
     ├── TableError             a table lacks a column, or a column has another type
     │   └── ConflictError      another run has changed the table at the same time
     │       └── OvertakenError    and what it stored is what was to be stored
@@ -39,6 +40,10 @@ class SetupError(GeneaiError):
 
 class StorageError(GeneaiError):
     """A URI cannot be listed, read or written."""
+
+
+class UnsettledError(StorageError):
+    """A commit met an error, and storage does not answer whether it is stored all the same."""
 
 
 class TableError(GeneaiError):

@@ -24,7 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import commits, conflicts, filesystems, staging
-from geneai_spark.errors import ConflictError, ReconciliationError, TableError
+from geneai_spark.errors import ConflictError, ReconciliationError, TableError, UnsettledError
 from geneai_spark.staging import StagedFile
 from geneai_spark.table import ALL, NONE, Table, Where
 
@@ -55,7 +55,8 @@ class Commit:
 
 
 _CREATING = 9  # tries to make a table that another run seems to be making: some 7 seconds
-_NOT_EMPTY = "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION"
+#: What Delta says of a folder with a log that has no commit: with and without more in it.
+_HALF_MADE = ("DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION", "DELTA_TABLE_NOT_FOUND")
 _lineage: ContextVar[Lineage | None] = ContextVar("lineage", default=None)
 
 
@@ -83,6 +84,7 @@ def exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
     return found
 
 
+@conflicts.steady
 def _exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
     return bool(DeltaTable.isDeltaTable(spark, path(warehouse, table)))
 
@@ -117,6 +119,7 @@ def _find_version(spark: SparkSession, table: Table, warehouse: str) -> int | No
     return int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
 
 
+@conflicts.steady
 def read(
     spark: SparkSession, table: Table, warehouse: str, version: int | None = None
 ) -> DataFrame:
@@ -239,8 +242,8 @@ def put(
         files = [staged] if staged else []
         try:
             return adopt(spark, files, table.schema, table, warehouse, where=where, at=at)
-        except Exception:
-            discard(files, table, warehouse)
+        except Exception as error:
+            discard(files, table, warehouse, error)
             raise
     check_version(spark, table, warehouse, at)
     df = spark.createDataFrame(rows, table.schema).coalesce(1)
@@ -409,8 +412,14 @@ def _count(
     return {row[0]: row[1] for row in counted}
 
 
-def discard(files: Sequence[StagedFile], table: Table, warehouse: str) -> None:
-    """Remove staged files that were not adopted."""
+def discard(
+    files: Sequence[StagedFile], table: Table, warehouse: str, error: Exception | None = None
+) -> None:
+    """Remove staged files that were not adopted, because of ``error``; if that leaves open whether
+    they were, they stay.
+    """
+    if isinstance(error, UnsettledError):
+        return
     for file in files:
         filesystems.remove(f"{folder(warehouse, table)}/{file.name}")
 
@@ -502,6 +511,7 @@ def describe(spark: SparkSession, table: Table, warehouse: str) -> dict[str, Any
     }
 
 
+@conflicts.steady
 def _delta(spark: SparkSession, table: Table, warehouse: str) -> DeltaTable:
     return DeltaTable.forPath(spark, path(warehouse, table))
 
@@ -537,7 +547,8 @@ def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructTyp
                 builder.execute()
         except AnalysisException as error:
             # Another run is about to write its first commit, or died before it did.
-            if _NOT_EMPTY not in str(error) or not _is_bare(warehouse, table):
+            half_made = any(code in str(error) for code in _HALF_MADE)
+            if not half_made or not _is_bare(warehouse, table):
                 raise
             raise _overtaken(table) from error
 

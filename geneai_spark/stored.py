@@ -187,8 +187,8 @@ class Computed:
             commit = store.adopt(
                 spark, files, self.schema, table, warehouse, where=where or ALL, at=at
             )
-        except Exception:
-            store.discard(files, table, warehouse)
+        except Exception as error:
+            store.discard(files, table, warehouse, error)
             raise
         return Written(commit, told)
 

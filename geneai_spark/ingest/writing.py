@@ -142,9 +142,9 @@ def load(
             spark, staged[table.name], target.schema, table, warehouse,
             where=target.where, applications=[f"geneai {i}" for i in target.ids],
         )  # fmt: skip
-    except Exception:
+    except Exception as error:
         for one in (table, rejects):
-            store.discard(staged[one.name], one, warehouse)
+            store.discard(staged[one.name], one, warehouse, error)
         raise
     refused = staged[rejects.name]
     store.adopt(spark, refused, rejects.schema, rejects, warehouse, where=target.where)

@@ -40,7 +40,13 @@ def proxy(
             monkeypatch.setenv(name, "")
         for name in s3_server.KEYS:
             monkeypatch.setenv(name, "")
-        where = storage.S3(proxy.endpoint, s3_server.REGION, True, "file", file=str(keys))
+        where = storage.S3(
+            endpoint=proxy.endpoint,
+            region=s3_server.REGION,
+            path_style=True,
+            keys_from="file",
+            file=str(keys),
+        )
         there = storage.Storage(s3=where)
         there.prepare()
         there.reach(spark)
