@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -95,9 +96,10 @@ def count_by_source(rows: DataFrame) -> dict[str, int]:
 def is_same(before: FileInfo) -> bool:
     """Whether the file is what it was when its mark was taken (see `filesystems.stat`)."""
     try:
-        return filesystems.stat(before.uri) == before
+        now = filesystems.stat(before.uri)
     except StorageError:  # gone, or out of reach
         return False
+    return (now if before.etag else replace(now, etag=None)) == before  # a listing has none of S3
 
 
 def same_file(before: FileInfo) -> None:

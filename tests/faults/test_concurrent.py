@@ -240,7 +240,7 @@ def test_create__where_a_run_died_while_it_made_the_table(
     assert store.put(spark, [row], tables.REJECTS, str(tmp_path)).rows == 1
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "mine.parquet").write_text("somebody's")
-    with pytest.raises(Exception, match="not a Delta table|is not empty"):
+    with pytest.raises(Exception, match=r"not a Delta table|is not empty"):
         store.prepare(spark, tables.SAMPLES, str(tmp_path))
     assert (tmp_path / "samples" / "mine.parquet").exists()
 
