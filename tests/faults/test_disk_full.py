@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
@@ -173,7 +174,7 @@ def test_writer__leaves_no_file_where_it_cannot_go_on(tmp_path: Path) -> None:
     from geneai_spark import staging
     from geneai_spark.errors import StorageError
 
-    table = pa.table({"x": list(range(100_000))})
+    table = pa.table({"x": [random.Random(1).randbytes(100_000)]})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
