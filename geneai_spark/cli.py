@@ -192,22 +192,22 @@ def _existing(spark: Any, warehouse: str, names: Sequence[str]) -> list[Any]:
 
 
 def _list(spark: Any, warehouse: str, names: Sequence[str]) -> list[str]:
-    from geneai_spark import store
+    from geneai_spark import upkeep
 
     lines = []
     for table in _existing(spark, warehouse, names):
-        told = store.describe(spark, table, warehouse)
+        told = upkeep.describe(spark, table, warehouse)
         lines.append(f"{table.name:<16} {told['rows']:>14,} rows  version {told['version']:<5} "
                      f"{table.about}")  # fmt: skip
     return lines
 
 
 def _describe(spark: Any, warehouse: str, names: Sequence[str]) -> list[str]:
-    from geneai_spark import store
+    from geneai_spark import upkeep
 
     lines = []
     for table in _existing(spark, warehouse, names):
-        told = store.describe(spark, table, warehouse)
+        told = upkeep.describe(spark, table, warehouse)
         width = max(len(name) for name, *_ in told["columns"])
         kinds = min(24, max(len(kind) for _, kind, _ in told["columns"]))
         lines += [
@@ -222,16 +222,16 @@ def _describe(spark: Any, warehouse: str, names: Sequence[str]) -> list[str]:
         lines.append("  columns")
         for name, kind, comment in told["columns"]:
             lines.append(f"    {name:<{width}}  {kind:<{kinds}}  {comment}")
-        lines += [*_commits(store.history(spark, table, warehouse, 5)), ""]
+        lines += [*_commits(upkeep.history(spark, table, warehouse, 5)), ""]
     return lines
 
 
 def _history(spark: Any, warehouse: str, names: Sequence[str]) -> list[str]:
-    from geneai_spark import store
+    from geneai_spark import upkeep
 
     lines = []
     for table in _existing(spark, warehouse, names):
-        lines += [table.name, *_commits(store.history(spark, table, warehouse, 50)), ""]
+        lines += [table.name, *_commits(upkeep.history(spark, table, warehouse, 50)), ""]
     return lines
 
 

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 import geneai_spark
 from geneai_spark import config as configs
-from geneai_spark import job, progress, store, tables
+from geneai_spark import job, progress, store, tables, upkeep
 from geneai_spark.config import JobConfig
 from geneai_spark.errors import ConfigError, InputError
 from geneai_spark.stored import collect
@@ -145,7 +145,7 @@ def _tidy(
 ) -> None:
     for table in written:
         with progress.stage(f"tidy {table.name}", spark):
-            if store.count_files(spark, table, warehouse) >= SMALL_FILES:
-                store.optimize(spark, table, warehouse)
+            if upkeep.count_files(spark, table, warehouse) >= SMALL_FILES:
+                upkeep.optimize(spark, table, warehouse)
             if vacuum_hours is not None:
-                store.vacuum(spark, table, warehouse, vacuum_hours)
+                upkeep.vacuum(spark, table, warehouse, vacuum_hours)

@@ -10,7 +10,8 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -193,3 +194,16 @@ def _extend_class_path(jars: list[Path]) -> None:
     loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
     for jar in jars:
         loader.addURL(jvm.java.net.URI(jar.as_uri()).toURL())
+
+
+@contextmanager
+def set_for(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Settings of the session for a while, where the user has not made them; taken back."""
+    made = {k: v for k, v in settings.items() if spark.conf.get(k, None) is None}
+    for key, value in made.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key in made:
+            spark.conf.unset(key)

@@ -25,6 +25,7 @@ from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import commits, conflicts, filesystems, staging
 from geneai_spark.errors import ConflictError, ReconciliationError, TableError, UnsettledError
+from geneai_spark.session import set_for
 from geneai_spark.staging import StagedFile
 from geneai_spark.table import ALL, NONE, Table, Where
 
@@ -105,18 +106,13 @@ def data_version(spark: SparkSession, table: Table, warehouse: str) -> int:
     return latest
 
 
-def count_files(spark: SparkSession, table: Table, warehouse: str) -> int:
-    """How many files hold the table's rows."""
-    return len(read_files(spark, table, warehouse).uris)
-
-
 def _find_version(spark: SparkSession, table: Table, warehouse: str) -> int | None:
     if (log := commits.open_log(spark, path(warehouse, table))) is not None:
         found = commits.latest(spark, log)
         return None if found < 0 else found
     if not _exists(spark, table, warehouse):
         return None
-    return int(_delta(spark, table, warehouse).history(1).collect()[0]["version"])
+    return int(delta_table(spark, table, warehouse).history(1).collect()[0]["version"])
 
 
 @conflicts.steady
@@ -272,7 +268,7 @@ def write(
     spark, uri = df.sparkSession, path(warehouse, table)
     df = table.conform(df)
     _create(spark, table, warehouse, df.schema)
-    stored = _delta(spark, table, warehouse).toDF().schema
+    stored = delta_table(spark, table, warehouse).toDF().schema
     _same_types(table, stored, df.schema)
     if where == NONE:
         where, add = None, True
@@ -386,7 +382,7 @@ def _adopt(
                 return _rewrite(spark, files, schema, table, warehouse, where)
             gone = held
     if not files and not gone:
-        return Commit(_latest(spark, table, warehouse), 0, 0, 0)
+        return Commit(written_version(spark, table, warehouse), 0, 0, 0)
     lacking = {n.lower() for n in schema.names} - {n.lower() for n in begun.schema.names}
     added = [field for field in schema if field.name.lower() in lacking]
     number = begun.commit(files, added, gone)
@@ -435,88 +431,14 @@ def take_back(
     write(rows.limit(0) if before is None else rows, table, warehouse, where=where)
 
 
-def restore(spark: SparkSession, table: Table, warehouse: str, version: int) -> int:
-    """Make the table again what it was at ``version``, as a new version, which is returned."""
-    _delta(spark, table, warehouse).restoreToVersion(version)
-    return _latest(spark, table, warehouse)
-
-
-def optimize(spark: SparkSession, table: Table, warehouse: str) -> dict[str, int]:
-    """Merge small files and lay rows out by the table's clustering columns.
-
-    Returns:
-        files_before, files_after, version.
-    """
-    delta = _delta(spark, table, warehouse)
-    before = int(delta.detail().collect()[0]["numFiles"])
-
-    def merge() -> None:
-        with conflicts.explained(f"table {table.name!r}"):
-            delta.optimize().executeCompaction()
-
-    conflicts.retried(merge)
-    after = int(delta.detail().collect()[0]["numFiles"])
-    latest = _latest(spark, table, warehouse)
-    return {"files_before": before, "files_after": after, "version": latest}
-
-
-def vacuum(spark: SparkSession, table: Table, warehouse: str, hours: float) -> None:
-    """Remove files that no version of the last ``hours`` needs: those cannot be read any more.
-
-    Below the table's own limit (a week) only where Delta's safety check is switched off.
-    """
-    # By default it cuts the list of even three files into 10,000 tasks.
-    tasks = str(2 * spark.sparkContext.defaultParallelism)
-    with _set(spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": tasks}):
-        _delta(spark, table, warehouse).vacuum(hours)
-
-
-def history(
-    spark: SparkSession, table: Table, warehouse: str, limit: int = 20
-) -> list[dict[str, Any]]:
-    """The last commits, newest first: version, timestamp, operation, metrics."""
-    if not exists(spark, table, warehouse):
-        raise TableError(f"table {table.name!r}: not in warehouse {warehouse}")
-    rows = _delta(spark, table, warehouse).history(limit).collect()
-    return [
-        {
-            "version": row["version"],
-            "timestamp": row["timestamp"],
-            "operation": row["operation"],
-            "metrics": dict(row["operationMetrics"] or {}),
-        }
-        for row in rows
-    ]
-
-
-def describe(spark: SparkSession, table: Table, warehouse: str) -> dict[str, Any]:
-    """What ``geneai tables describe`` prints: place, version, rows, files, bytes, columns."""
-    df = read(spark, table, warehouse)
-    detail = _delta(spark, table, warehouse).detail().collect()[0]
-    return {
-        "name": table.name,
-        "about": table.about,
-        "location": detail["location"],
-        "version": _latest(spark, table, warehouse),
-        "rows": df.count(),
-        "files": detail["numFiles"],
-        "bytes": detail["sizeInBytes"],
-        "key": table.key,
-        "clustered_by": tuple(detail["clusteringColumns"]),
-        "properties": dict(detail["properties"]),
-        "columns": [
-            (f.name, f.dataType.simpleString(), (f.metadata or {}).get("comment", ""))
-            for f in df.schema.fields
-        ],
-    }
-
-
 @conflicts.steady
-def _delta(spark: SparkSession, table: Table, warehouse: str) -> DeltaTable:
+def delta_table(spark: SparkSession, table: Table, warehouse: str) -> DeltaTable:
+    """The table as Delta's own API has it."""
     return DeltaTable.forPath(spark, path(warehouse, table))
 
 
-def _latest(spark: SparkSession, table: Table, warehouse: str) -> int:
+def written_version(spark: SparkSession, table: Table, warehouse: str) -> int:
+    """The version that a write has just made; remembered as written."""
     latest = _find_version(spark, table, warehouse)
     assert latest is not None
     if (seen := _lineage.get()) is not None:
@@ -578,7 +500,7 @@ def _rewrite(
     where: Where,
 ) -> Commit:
     """Replace rows by those of staged files, which are read by Spark and then removed."""
-    with _set(spark, {"spark.databricks.delta.formatCheck.enabled": "false"}):
+    with set_for(spark, {"spark.databricks.delta.formatCheck.enabled": "false"}):
         uris = [f"{path(warehouse, table)}/{file.name}" for file in files]
         rows = spark.createDataFrame([], schema)
         rows = spark.read.schema(schema).parquet(*uris) if uris else rows
@@ -604,21 +526,8 @@ def _plain_binaries(spark: SparkSession, schema: StructType) -> Iterator[None]:
     """
     binaries = [f.name for f in schema.fields if isinstance(f.dataType, BinaryType)]
     kinds = ("parquet.enable.dictionary", "parquet.column.statistics.enabled")
-    with _set(spark, {f"{kind}#{name}": "false" for kind in kinds for name in binaries}):
+    with set_for(spark, {f"{kind}#{name}": "false" for kind in kinds for name in binaries}):
         yield
-
-
-@contextmanager
-def _set(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    """Settings of the session for a while, where the user has not made them; taken back."""
-    made = {k: v for k, v in settings.items() if spark.conf.get(k, None) is None}
-    for key, value in made.items():
-        spark.conf.set(key, value)
-    try:
-        yield
-    finally:
-        for key in made:
-            spark.conf.unset(key)
 
 
 def _same_types(table: Table, stored: StructType, new: StructType) -> None:
@@ -642,11 +551,11 @@ def _commit(spark: SparkSession, table: Table, warehouse: str, mark: str, after:
     """
     info = commits.find(spark, path(warehouse, table), folder(warehouse, table), mark, after)
     if info is None:
-        history = _delta(spark, table, warehouse).history(50)
+        history = delta_table(spark, table, warehouse).history(50)
         rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
         info = rows[0].asDict() if rows else None
     if info is None:  # nothing to add and nothing to remove: Delta makes no commit
-        return Commit(_latest(spark, table, warehouse), 0, 0, 0)
+        return Commit(written_version(spark, table, warehouse), 0, 0, 0)
     figures = dict(info["operationMetrics"] or {})
     number = int(info["version"])
     if (seen := _lineage.get()) is not None:

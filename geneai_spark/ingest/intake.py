@@ -15,7 +15,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from pyspark.sql import SparkSession
 
-from geneai_spark import filesystems, progress, store
+from geneai_spark import filesystems, progress, upkeep
 from geneai_spark.errors import ConflictError, InputError, explain
 from geneai_spark.filesystems import FileInfo
 from geneai_spark.ingest import checks, ledger
@@ -209,7 +209,7 @@ class Intake(ABC, Generic[S]):
         if policy == "never" or not self.done or (policy == "auto" and not many):
             return
         with progress.stage("merge small files", self.spark) as stage:
-            done = store.optimize(self.spark, self.table, self.warehouse)
+            done = upkeep.optimize(self.spark, self.table, self.warehouse)
             stage.result = f"{done['files_before']} -> {done['files_after']}"
 
     def fail(self, info: FileInfo, error: Exception) -> None:

@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from geneai_spark.jobs import check_quality, run_gwas
 from scipy.stats import fisher_exact
 
-from geneai_spark import config, store, tables
+from geneai_spark import config, store, tables, upkeep
 from geneai_spark.errors import ConfigError, InputError, TableError
 from geneai_spark.selection import VARIANT_KEY
 from tests import packed
@@ -64,7 +64,7 @@ def test_check_quality__cases_and_sex_from_traits(spark, warehouse):
         genome_build="GRCh38",
     )  # fmt: skip
     told = check_quality.run(spark, config_)
-    store.restore(spark, tables.TRAITS, warehouse, before)
+    upkeep.restore(spark, tables.TRAITS, warehouse, before)
     assert told["differential_missingness"] == 1
     assert told["samples_sex_mismatch"] == 30  # there is no X to tell
     stored = store.read(spark, tables.VARIANT_QUALITY, warehouse).where("callRate < 1").collect()[0]

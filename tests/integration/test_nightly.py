@@ -13,7 +13,7 @@ import pytest
 from geneai_spark.jobs import run_gwas, run_nightly
 from pyspark.sql import SparkSession
 
-from geneai_spark import nightly, store, tables
+from geneai_spark import nightly, store, tables, upkeep
 from geneai_spark.config import load
 from geneai_spark.errors import ConfigError, InputError
 from tests.vcf_files import text, write
@@ -84,7 +84,7 @@ def test_nightly__does_what_is_new_and_nothing_twice(
     again = runs(spark, place.home) - ran
     assert set(again) == {("ingest_variants", "succeeded"), ("ingest_traits", "succeeded")}
 
-    store.optimize(spark, tables.VARIANTS, place.home)  # other files, the same rows
+    upkeep.optimize(spark, tables.VARIANTS, place.home)  # other files, the same rows
     assert night(spark, place, *every)["nothing_new"] == 1
     files = set(store.read(spark, tables.VARIANTS, place.home).inputFiles())
     measured = set(store.read(spark, tables.VARIANT_QUALITY, place.home).inputFiles())

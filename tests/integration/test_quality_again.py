@@ -11,7 +11,7 @@ import pytest
 from geneai_spark.jobs import check_quality
 from pyspark.sql import SparkSession
 
-from geneai_spark import store, tables
+from geneai_spark import store, tables, upkeep
 from geneai_spark.ingest.variants import ingest_variants
 from geneai_spark.quality import known
 from tests.vcf_files import text, write
@@ -60,10 +60,10 @@ def test_check_quality__measures_what_is_new(
     assert check(spark, home)["measured"] == 30
     before = files(spark, home)
     ingest_variants(spark, home, f"{landing}/b.vcf")
-    store.optimize(spark, tables.VARIANTS, home)  # the new rows are in another file now
+    upkeep.optimize(spark, tables.VARIANTS, home)  # the new rows are in another file now
     assert check(spark, home)["measured"] == 31
     assert files(spark, home) > before  # what was measured is as it was
-    store.optimize(spark, tables.VARIANT_QUALITY, home)
+    upkeep.optimize(spark, tables.VARIANT_QUALITY, home)
     ingest_variants(spark, home, f"{landing}/c.vcf")
     told = check(spark, home)
     assert told["measured"] == 32
@@ -113,7 +113,7 @@ def test_check_quality__rows_gone_from_variants_measure_everything(
     store.replace(every.where("start % 2 = 0"), tables.VARIANTS, home)
     told = check(spark, home)
     assert told["measured"] == told["rows"] == len(rows(spark, home)[0]) < 61
-    store.restore(spark, tables.VARIANTS, home, version)
+    upkeep.restore(spark, tables.VARIANTS, home, version)
     assert check(spark, home)["measured"] == 61
     assert rows(spark, home) == before
 

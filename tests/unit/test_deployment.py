@@ -17,7 +17,11 @@ from geneai_spark import config
 from tests.conftest import ROOT, requires
 
 FOLDER = ROOT / "deployment" / "deployment_configurations"
-FILES = sorted(p for p in FOLDER.rglob("*") if p.is_file() and p.name != "README.md")
+FILES = sorted(
+    p
+    for p in FOLDER.rglob("*")
+    if p.is_file() and p.name != "README.md" and p.parent.name != "__pycache__"
+)
 PROFILES = {p.stem for p in (ROOT / "conf" / "profiles").glob("*.yaml")}
 
 
@@ -80,6 +84,7 @@ print(json.dumps([{k: str(v) for k, v in bag.import_errors.items()}, tasks]))
 @pytest.mark.skipif(not AIRFLOW.exists(), reason="Airflow is not installed: make airflow")
 def test_schedule__airflow_finds_the_dag_and_its_task(tmp_path: Path) -> None:
     env = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [str(AIRFLOW), "-c", PARSE, str(FOLDER / "airflow")]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

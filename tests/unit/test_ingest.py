@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from geneai_spark import commits, filesystems, store, tables
+from geneai_spark import commits, filesystems, store, tables, upkeep
 from geneai_spark.errors import InputError, ReconciliationError
 from geneai_spark.filesystems import source_id
 from geneai_spark.formats import vcf
@@ -298,7 +298,7 @@ def test_ingest__many_small_files_are_merged(
     for i in range(3):
         write(tmp_path / f"{i}.vcf", text(records=1, first=100 * i + 1))
     ingest_variants(spark, home, str(tmp_path / "*.vcf"), group_files=1)
-    assert store.describe(spark, tables.VARIANTS, home)["files"] == 1
+    assert upkeep.describe(spark, tables.VARIANTS, home)["files"] == 1
     assert store.read(spark, tables.VARIANTS, home).count() == 3
     last = store.version(spark, tables.VARIANTS, home)
     ingest_variants(spark, home, str(tmp_path / "*.vcf"), group_files=1)

@@ -24,7 +24,7 @@ LAYERS = (
     ("staging", "tasks", "conflicts"),
     ("commits",),
     ("store", "progress"),
-    ("stored",),
+    ("stored", "upkeep"),
     ("formats",),
     ("ingest",),
     ("quality",),

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
-from geneai_spark import commits, filesystems, staging, store, stored, tables
+from geneai_spark import commits, filesystems, staging, store, stored, tables, upkeep
 from geneai_spark.errors import StorageError, TableError
 from geneai_spark.staging import FileWriter
 from geneai_spark.table import ALL, Table, Where, columns
@@ -116,7 +116,7 @@ def test_put__spark_reads_the_rows_skips_files_and_the_history_tells(
         NOON.astimezone().replace(tzinfo=None),
     )
     put(spark, home, "z")
-    (last, *_) = store.history(spark, TABLE, home)
+    (last, *_) = upkeep.history(spark, TABLE, home)
     assert last["operation"] == "WRITE" and last["metrics"]["numOutputRows"] == "1"
     few = store.read(spark, TABLE, home).where("name > 'y'")
     assert len(few.inputFiles()) == 2  # é lies behind z
@@ -145,7 +145,7 @@ def test_put__files_whose_rows_all_go_are_removed_and_others_rewritten(
     put(spark, home, "a", "b")
     put(spark, home, "c")
     put(spark, home, "x", "y", "z", where=Where.of(name=list("abxyz")))  # their own file
-    (last, *_) = store.history(spark, TABLE, home)
+    (last, *_) = upkeep.history(spark, TABLE, home)
     assert (last["operation"], last["metrics"]["numOutputRows"]) == ("WRITE", "3")
     assert names(spark, home) == ["c", "x", "y", "z"]
     put(spark, home, "n", where=Where.of(name=list("cny")))  # y shares a file with x and z

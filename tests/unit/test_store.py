@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, IntegerType
 
-from geneai_spark import store
+from geneai_spark import store, upkeep
 from geneai_spark.errors import TableError
 from geneai_spark.table import Where
 from geneai_spark.tables import SAMPLES, VARIANTS
@@ -56,7 +56,7 @@ def test_replace__only_the_selected_rows_in_one_commit(spark: SparkSession, tmp_
     assert stored(spark, home, version=first) == [("a", 1), ("a", 2), ("b", 3)]
     gone = store.replace(variants(spark, []), VARIANTS, home, where=Where.of(sourceId="b"))
     assert stored(spark, home) == [("a", 9)]
-    back = store.restore(spark, VARIANTS, home, done.version)
+    back = upkeep.restore(spark, VARIANTS, home, done.version)
     assert back == gone + 1
     assert stored(spark, home) == [("a", 9), ("b", 3)]
 
@@ -100,16 +100,16 @@ def test_create__statistics_clustering_and_comments(spark: SparkSession, tmp_pat
     home = str(tmp_path)
     for start in range(3):
         store.append(variants(spark, [("a", start)]), VARIANTS, home)
-    told = store.describe(spark, VARIANTS, home)
+    told = upkeep.describe(spark, VARIANTS, home)
     assert told["properties"]["delta.dataSkippingStatsColumns"] == "contigName,start,end,sourceId"
     assert told["clustered_by"] == ("contigName", "start")
     assert (told["rows"], told["files"]) == (3, 3)
     comments = {name: comment for name, _, comment in told["columns"]}
     assert comments["start"] == VARIANTS.schema["start"].metadata["comment"]
-    done = store.optimize(spark, VARIANTS, home)
+    done = upkeep.optimize(spark, VARIANTS, home)
     assert (done["files_before"], done["files_after"]) == (3, 1)
     assert stored(spark, home) == [("a", 0), ("a", 1), ("a", 2)]
-    commits = store.history(spark, VARIANTS, home)
+    commits = upkeep.history(spark, VARIANTS, home)
     assert [c["operation"] for c in commits][-1] == "CREATE TABLE"
     assert commits[0]["version"] == done["version"]
 
