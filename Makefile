@@ -64,7 +64,7 @@ jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
 test: setup $(VENV)/.dev ## lint, types, and every test
 	$(SYSTEM) oracles
 	$(MAKE) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff and mypy
