@@ -64,7 +64,11 @@ jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
 test: setup $(VENV)/.dev ## lint, types, and every test
 	$(SYSTEM) oracles
 	$(MAKE) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+.PHONY: faults
+faults: setup $(VENV)/.dev ## what happens under kills, full disks, failing storage: every such test
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff and mypy

@@ -23,6 +23,8 @@ from tests.servers.hdfs import Hdfs
 from tests.servers.s3 import S3
 from tests.vcf_files import text, write
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = text(records=6, bad=[1]), text(records=6, bad=[1], seed=9)
 assert len(OLD) == len(NEW)
 TOLD = "changed while it was read; nothing of it was kept"

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
 from geneai_spark.ingest import ingest_variants
@@ -19,6 +20,8 @@ from tests.conftest import ROOT
 from tests.faults.warehouse import contents, large
 from tests.servers import processes
 from tests.servers.cluster import Cluster
+
+pytestmark = pytest.mark.slow
 
 TIMEOUT = 240  # seconds, on a machine that is busy
 FILES = 4

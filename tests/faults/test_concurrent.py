@@ -22,6 +22,8 @@ from geneai_spark.ingest import ingest_traits, ingest_variants, variants
 from tests.faults.warehouse import Contents, contents, data_files
 from tests.vcf_files import text, write
 
+pytestmark = pytest.mark.slow
+
 
 def overtake(monkeypatch: pytest.MonkeyPatch, table: str, other: Callable[[], object]) -> list[str]:
     """Have ``other`` run before the next commit to a table; the errors that the commits meet."""

@@ -26,6 +26,8 @@ from geneai_spark.ingest import ingest_variants
 from tests.faults.warehouse import Contents, contents, data_files
 from tests.vcf_files import text, write
 
+pytestmark = pytest.mark.slow
+
 SPACE = 16 << 20  # bytes of the file system
 ROOM = 200 << 10  # bytes that are left of it where it is too full for the tasks' files
 LIMIT = 1 << 16  # bytes of a file, which those of the tasks exceed

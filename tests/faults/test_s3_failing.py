@@ -19,6 +19,8 @@ from tests.servers.proxy import FAULTS, Proxy
 from tests.servers.s3 import S3
 from tests.vcf_files import bgzf, text
 
+pytestmark = pytest.mark.slow
+
 BUCKET = "failing"  # Hadoop keeps an endpoint for each bucket: one that no other test uses
 
 
