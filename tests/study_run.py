@@ -1,6 +1,6 @@
 """A whole study, job after job in one process, and digests of the tables it came to.
 
-The variants and jobs are the demo's, where its data can be had; two of their lines are spoilt.
+The jobs are the demo's and those of reads; two lines of the VCF are spoilt.
 
 Run as a program, by Python or spark-submit: PLACE (a folder's URI with the inputs), OUT (a local
 file for the digests), the jobs to run, and settings for all of them.
@@ -8,7 +8,6 @@ file for the digests), the jobs to run, and settings for all of them.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import random
@@ -18,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geneai_spark import cli, config, datasets, filesystems, session, store, tables
+from geneai_spark import cli, config, filesystems, session, store, tables
 from geneai_spark.config import JobConfig
-from geneai_spark.errors import SetupError, StorageError
 from tests import vcf_files
 
-CACHE = Path(__file__).resolve().parents[1] / ".cache" / "datasets"
-READS = 300
+PEOPLE = [f"P{i}" for i in range(40)]
+RECORDS, READS = 400, 300
 BAD = (7, 250)  # data lines that are refused
 #: What names a place or a time.
 ASIDE = {"sourceId", "uri", "modified", "etag", "finishedAt", "tableVersion", "pairKey"}
@@ -32,10 +30,11 @@ JOBS = {
     "ingest_variants": ["inputs={place}/in/*.vcf.bgz"],
     "ingest_traits": ["inputs={place}/in/traits.csv"],
     "ingest_reads": ["inputs={place}/in/reads.fastq"],
+    "ingest_alignments": ["inputs={place}/in/aligned.sam"],
     "check_quality": [],
     "check_reads": [],
     "extract_kmers": ["k=4", "sketch_k=21", "scaled=50"],
-    "extract_features": ["features=ld,pca,kinship", "k=2", "min_frequency=0.05"],
+    "extract_features": ["k=2", "min_frequency=0.05"],
     "run_gwas": ["traits=height", "covariates=age", "components=2"],
     "make_report": ["output={place}/report.html"],
 }
@@ -58,7 +57,7 @@ class Study:
 
 def inputs() -> Study:
     """The study's files: genotypes, two lines of them bad; traits by chance; reads."""
-    lines = _variants().splitlines()
+    lines = vcf_files.text(PEOPLE, records=RECORDS, seed=3).splitlines()
     first = next(i for i, line in enumerate(lines) if not line.startswith("##"))
     people, records = lines[first].split("\t")[9:], len(lines) - first - 1
     for number in BAD:
@@ -68,20 +67,17 @@ def inputs() -> Study:
     rows = [f"{p},{chance.gauss(170, 9):.2f},{chance.randint(20, 80)}" for p in people]
     bases = ("".join(chance.choices("ACGT", k=50)) for _ in range(READS))
     reads = [f"@r{i}\n{sequence}\n+\n{'I' * 50}\n" for i, sequence in enumerate(bases)]
+    aligned = [
+        f"r{i}\t0\t22\t{100 + i}\t60\t50M\t*\t0\t0\t{sequence}\t{'I' * 50}\tNM:i:{i % 3}\n"
+        for i, sequence in enumerate("".join(chance.choices("ACGT", k=50)) for _ in range(READS))
+    ]
     files = {
+        "aligned.sam": ("@SQ\tSN:22\tLN:50818468\n" + "".join(aligned)).encode(),
         "reads.fastq": "".join(reads).encode(),
-        "study.vcf.bgz": vcf_files.bgzf("\n".join([*lines, ""]).encode(), block=60_000),
+        "study.vcf.bgz": vcf_files.bgzf("\n".join([*lines, ""]).encode(), block=9000),
         "traits.csv": "\n".join(["sample,height,age", *rows, ""]).encode(),
     }
     return Study(files, len(people), records)
-
-
-def _variants() -> str:
-    """The demo's VCF; without a network one of 40 people made here."""
-    try:
-        return gzip.decompress(datasets.download("chr22-demo", CACHE).read_bytes()).decode()
-    except (StorageError, SetupError):
-        return vcf_files.text([f"P{i}" for i in range(40)], records=400, seed=3)
 
 
 def run(place: str, jobs: Iterable[str], settings: Sequence[str]) -> None:
