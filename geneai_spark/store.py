@@ -166,8 +166,8 @@ def read_added(spark: SparkSession, table: Table, warehouse: str, after: int) ->
     None where rows have gone since, too, or the log does not tell.
     """
     latest = _find_version(spark, table, warehouse)
-    if latest is None or not filesystems.is_known(warehouse):
-        return None
+    if latest is None or latest < after or not filesystems.is_known(warehouse):
+        return None  # below `after`: another table in the place of the one that was measured
     place, uris = folder(warehouse, table), []
     for number in range(after + 1, latest + 1):
         names = commits.added(place, number)

@@ -27,24 +27,11 @@ from geneai_spark.filesystems import source_id
 from geneai_spark.ingest import ingest_variants
 from tests import vcf_files
 from tests.conftest import ROOT
+from tests.faults.warehouse import large
 
 TIMEOUT = 300  # seconds for a run to reach its moment, on a machine that is busy
 COMMIT = "variants/_delta_log/{:020}.json"
 Contents = dict[str, Counter[str]]
-
-
-def large(records: int, samples: int, first: int, bad: int) -> str:
-    """A VCF of several megabytes; its genotypes differ from record to record."""
-    names = [f"S{i}" for i in range(samples)]
-    head = vcf_files.text(names, records=0)
-    calls = ["0/0", "0/1", "1|1", "./.", "1|0"]
-    row = [calls[i * i % 5] for i in range(samples)]
-    lines = []
-    for i in range(records):
-        place = "nowhere" if i == bad else first + i
-        genotypes = "\t".join(row[i % samples :] + row[: i % samples])
-        lines.append(f"22\t{place}\t.\tA\tG\t.\tPASS\tXX={i}\tGT\t{genotypes}")
-    return head + "\n".join(lines) + "\n"
 
 
 def contents(spark: SparkSession, warehouse: Path) -> Contents:

@@ -118,6 +118,17 @@ def test_check_quality__rows_gone_from_variants_measure_everything(
     assert rows(spark, home) == before
 
 
+def test_added__another_table_in_its_place_is_not_taken_for_the_same(
+    spark: SparkSession, measured: Any
+) -> None:
+    home, _ = measured
+    version = store.version(spark, tables.VARIANTS, home)
+    assert version is not None
+    held = store.read_added(spark, tables.VARIANTS, home, version)
+    assert held is not None and list(held.uris) == []
+    assert store.read_added(spark, tables.VARIANTS, home, version + 1) is None
+
+
 def test_check_quality__a_run_that_stopped_before_its_end_is_done_again(
     spark: SparkSession, landing: Path, measured: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
