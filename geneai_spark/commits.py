@@ -21,6 +21,7 @@ from pyspark.sql.types import StructField, StructType
 
 from geneai_spark import conflicts, filesystems
 from geneai_spark.errors import ConflictError, StorageError, UnsettledError
+from geneai_spark.jvm import elements, java, none, scala
 from geneai_spark.staging import StagedFile
 
 #: Features of a table under which a file needs no more than its rows.
@@ -40,11 +41,11 @@ DEMANDING = ("delta.columnMapping.mode", "delta.enableRowTracking", "delta.const
 @conflicts.steady
 def open_log(spark: SparkSession, uri: str) -> Any | None:
     """The log of the table at ``uri``, which need not exist; None where the platform hides it."""
-    jvm = getattr(spark, "_jvm", None)  # Spark Connect has none
-    if jvm is None:
+    if getattr(spark, "_jvm", None) is None:  # Spark Connect has none
         return None
     try:
-        return jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, uri)
+        logs = java(spark, "org.apache.spark.sql.delta.DeltaLog")
+        return logs.forTable(spark._jsparkSession, uri)
     except (TypeError, Py4JError) as error:
         if conflicts.is_cut(error):
             raise
@@ -97,15 +98,13 @@ def _numbered(snapshot: Any) -> int:
 
 def _scanned(spark: SparkSession, uri: str, version: int) -> tuple[int, list[str]] | None:
     """Delta's Kernel reads the log: in this thread, in a twentieth of the time of a Spark job."""
-    jvm = spark._jvm
-    assert jvm is not None
     try:
-        kernel = jvm.io.delta.kernel
         conf = spark._jsparkSession.sessionState().newHadoopConf()
-        engine = kernel.defaults.engine.DefaultEngine.create(conf)
-        snapshot = kernel.Table.forPath(engine, uri).getSnapshotAsOfVersion(engine, version)
+        engine = java(spark, "io.delta.kernel.defaults.engine.DefaultEngine").create(conf)
+        table = java(spark, "io.delta.kernel.Table").forPath(engine, uri)
+        snapshot = table.getSnapshotAsOfVersion(engine, version)
         batches = snapshot.getScanBuilder().build().getScanFiles(engine)
-        status = kernel.internal.InternalScanFileUtils.getAddFileStatus
+        status = java(spark, "io.delta.kernel.internal.InternalScanFileUtils").getAddFileStatus
         found = []
         try:
             while batches.hasNext():
@@ -178,12 +177,10 @@ class Transaction:
 
     def every_file(self) -> list[Any]:
         """The table's files, for :meth:`commit` to remove."""
-        jvm = self._spark._jvm
-        assert jvm is not None
         if (found := _listed(self._spark, self._transaction.snapshot())) is not None:
             return found
-        none = _scala(self._spark, jvm.java.util.ArrayList()).toSeq()
-        return list(_java(self._spark, self._transaction.filterFiles(none, True)))
+        nothing = scala(self._spark, java(self._spark, "java.util.ArrayList")()).toSeq()
+        return list(elements(self._spark, self._transaction.filterFiles(nothing, True)))
 
     def commit(
         self,
@@ -202,10 +199,8 @@ class Transaction:
             OvertakenError: it has committed one of the applications.
             StorageError: the log cannot be written. In each case nothing was changed.
         """
-        jvm = self._spark._jvm
-        assert jvm is not None
-        from_json = jvm.org.apache.spark.sql.delta.actions.Action.fromJson
-        actions = jvm.java.util.ArrayList()
+        from_json = java(self._spark, "org.apache.spark.sql.delta.actions.Action").fromJson
+        actions = java(self._spark, "java.util.ArrayList")()
         for action in _actions(files, self._applications):
             actions.add(from_json(json.dumps(action)))
         for file in gone:
@@ -214,11 +209,11 @@ class Transaction:
             widened = _widened(self._transaction.metadata(), columns)
             self._transaction.updateMetadata(from_json(widened), False)
         _count(self._spark, self._transaction, files)
-        scala = _scala(self._spark, actions).toSeq()
+        whole = scala(self._spark, actions).toSeq()
         # Delta's "rename, unless it is there" is two steps on local files, guarded in one JVM only.
         try:
             with conflicts.explained(self._uri), filesystems.alone(f"{self._uri}/_delta_log"):
-                return int(self._transaction.commit(scala, _write(self._spark, gone)))
+                return int(self._transaction.commit(whole, _write(self._spark, gone)))
         except ConflictError as error:  # Delta tells the first reason it finds
             if self._are_noted():
                 raise conflicts.overtaken(self._uri) from error
@@ -271,7 +266,7 @@ def _listed(spark: SparkSession, snapshot: Any) -> list[Any] | None:
         listed = checksum.get().allFiles() if checksum.isDefined() else checksum
     except Py4JError:  # another version of Delta
         return None
-    return list(_java(spark, listed.get())) if listed.isDefined() else None
+    return list(elements(spark, listed.get())) if listed.isDefined() else None
 
 
 def _actions(files: Sequence[StagedFile], applications: Sequence[str]) -> list[dict[str, Any]]:
@@ -361,8 +356,8 @@ def _lines(folder: str, version: int) -> list[bytes] | None:
 
 @conflicts.steady
 def _snapshot(spark: SparkSession, log: Any) -> Any:
-    none = _none(spark)
-    return log.update(False, none, none)
+    nothing = none(spark)
+    return log.update(False, nothing, nothing)
 
 
 def _widened(metadata: Any, columns: Sequence[StructField]) -> str:
@@ -380,43 +375,23 @@ def _schema(metadata: Any) -> StructType:
 
 def _write(spark: SparkSession, gone: Sequence[Any]) -> Any:
     """Delta's name for what is done, as the history shows it: WRITE, and its mode."""
-    jvm, none = spark._jvm, _none(spark)
-    assert jvm is not None
-    kind = getattr(jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")
-    modes = jvm.org.apache.spark.sql.SaveMode
-    return kind(modes.Overwrite if gone else modes.Append, *[none] * 8)
+    kind = java(spark, "org.apache.spark.sql.delta.DeltaOperations$Write")
+    modes, nothing = java(spark, "org.apache.spark.sql.SaveMode"), none(spark)
+    return kind(modes.Overwrite if gone else modes.Append, *[nothing] * 8)
 
 
 def _count(spark: SparkSession, transaction: Any, files: Sequence[StagedFile]) -> None:
     """Figures for the table's history."""
-    jvm = spark._jvm
-    assert jvm is not None
     context = spark._jsparkSession.sparkContext()
-    figures = jvm.java.util.HashMap()
+    make = java(spark, "org.apache.spark.sql.execution.metric.SQLMetrics").createMetric
+    figures = java(spark, "java.util.HashMap")()
     for name, value in (
         ("numFiles", len(files)),
         ("numOutputRows", sum(file.rows for file in files)),
         ("numOutputBytes", sum(file.size for file in files)),
     ):
-        metric = jvm.org.apache.spark.sql.execution.metric.SQLMetrics.createMetric(context, name)
+        metric = make(context, name)
         metric.set(value)
         figures.put(name, metric)
-    metrics = getattr(jvm.scala.collection.immutable.Map, "from")(_scala(spark, figures))
+    metrics = getattr(java(spark, "scala.collection.immutable.Map"), "from")(scala(spark, figures))
     transaction.registerSQLMetrics(spark._jsparkSession, metrics)
-
-
-def _none(spark: SparkSession) -> Any:
-    assert spark._jvm is not None
-    return spark._jvm.scala.Option.apply(None)
-
-
-def _java(spark: SparkSession, values: Any) -> Any:
-    """A Scala collection as Java's."""
-    assert spark._jvm is not None
-    return spark._jvm.scala.jdk.javaapi.CollectionConverters.asJava(values)
-
-
-def _scala(spark: SparkSession, values: Any) -> Any:
-    """A Java collection as Scala's."""
-    assert spark._jvm is not None
-    return spark._jvm.scala.jdk.javaapi.CollectionConverters.asScala(values)

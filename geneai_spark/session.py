@@ -28,6 +28,9 @@ DEFAULTS: Mapping[str, str] = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # The place in the caller's code that an error of a query names: three questions to the JVM for
+    # each column that is written down.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # Packed genotypes of 25,000 samples take 50 kB a record: batches are bounded by bytes, and
     # few rows are decoded at once (the defaults, 10,000 and 4,096 rows, would be 500 and 200 MB).
     # A batch that fits the processor's cache costs a sixth less to hand over.
@@ -57,7 +60,12 @@ LOCAL_DEFAULTS: Mapping[str, str] = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "8",
-    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    # By Hadoop's older interface: the newer one starts `readlink` four times and `chmod` once, as
+    # processes, for each file that it renames on this machine, of which a commit has two.
+    "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
+    "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming."
+    "checkpointing.FileSystemBasedCheckpointFileManager",
 }
 
 
@@ -99,7 +107,7 @@ def _build(app_name: str, conf: Mapping[str, str] | None, master: str | None) ->
         _prepare_local(settings)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         os.environ["JAVA_HOME"] = str(runtime.require_java().home)
-    _add_jars(settings)
+    _add_jars(settings, local=local)
     settings.pop("spark.master", None)
     builder = SparkSession.builder.appName(settings.pop("spark.app.name", app_name)).master(master)
     for key, value in settings.items():
@@ -163,13 +171,19 @@ def kernel_cache() -> Path | None:
     return None
 
 
-def _add_jars(settings: dict[str, str]) -> None:
+def _add_jars(settings: dict[str, str], *, local: bool) -> None:
     """Put Delta and S3A on the class path, unless the cluster or spark-submit brings them."""
     if any("delta" in settings.get(key, "") for key in ("spark.jars", "spark.jars.packages")):
         return
     if "PYSPARK_GATEWAY_PORT" in os.environ and _jvm_has_delta():
         return
     jars = runtime.find_jars() or runtime.resolve_jars(runtime.jars_folder())
+    if local and "PYSPARK_GATEWAY_PORT" not in os.environ:
+        # Not `spark.jars`: it copies each of them, starts `chmod` for it, and has Delta's classes
+        # looked for in all of Spark's jars first.
+        given = [path for path in [settings.get("spark.driver.extraClassPath")] if path]
+        settings["spark.driver.extraClassPath"] = os.pathsep.join([*given, *map(str, jars)])
+        return
     given = [jar for jar in settings.get("spark.jars", "").split(",") if jar]
     settings["spark.jars"] = ",".join([*given, *(jar.as_uri() for jar in jars)])
     if "PYSPARK_GATEWAY_PORT" in os.environ:

@@ -25,6 +25,7 @@ from pyspark.sql.types import BinaryType, StructField, StructType
 
 from geneai_spark import commits, conflicts, filesystems, staging
 from geneai_spark.errors import ConflictError, ReconciliationError, TableError, UnsettledError
+from geneai_spark.jvm import java
 from geneai_spark.session import set_for
 from geneai_spark.staging import StagedFile
 from geneai_spark.table import ALL, NONE, Table, Where
@@ -87,7 +88,11 @@ def exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
 
 @conflicts.steady
 def _exists(spark: SparkSession, table: Table, warehouse: str) -> bool:
-    return bool(DeltaTable.isDeltaTable(spark, path(warehouse, table)))
+    there = path(warehouse, table)
+    if getattr(spark, "_jvm", None) is None:  # Spark Connect
+        return bool(DeltaTable.isDeltaTable(spark, there))
+    tables = java(spark, "io.delta.tables.DeltaTable")
+    return bool(tables.isDeltaTable(spark._jsparkSession, there))
 
 
 def version(spark: SparkSession, table: Table, warehouse: str) -> int | None:

@@ -20,7 +20,7 @@ LAYERS = (
     ("tables",),
     ("genotypes", "simulation"),
     ("runtime", "cohorts", "conf"),
-    ("session", "filesystems"),
+    ("session", "filesystems", "jvm"),
     ("staging", "tasks", "conflicts"),
     ("commits",),
     ("store", "progress"),
