@@ -20,6 +20,10 @@ TOOLS = {
     "demo": ("real variants from VCF to a Manhattan picture", "geneai demo"),
     "doctor": ("check Java, Spark, jars and storage; how to mend them", "geneai doctor"),
     "data": ("list public data sets, download one", "geneai data download chr22-demo --to data"),
+    "models": (
+        "list, show, promote, export versions of models",
+        "geneai models list models=models",
+    ),
     "tables": ("list, describe the tables, their history", "geneai tables describe variants"),
 }
 
@@ -114,11 +118,8 @@ def _about(name: str) -> tuple[str, str]:
 def _tool(name: str) -> Callable[[Sequence[str]], int]:
     if name == "tables":
         return tables_main
-    module = importlib.import_module(
-        {"demo": "geneai_spark.demo", "doctor": "geneai_spark.doctor"}.get(
-            name, "geneai_spark.datasets"
-        )
-    )
+    places = {"demo": "demo", "doctor": "doctor", "models": "models_command", "data": "datasets"}
+    module = importlib.import_module(f"geneai_spark.{places[name]}")
     run: Callable[[Sequence[str]], int] = module.main
     return run
 

@@ -208,6 +208,7 @@ def warm_up() -> None:
             for cached in (file.parent / "__pycache__").glob(f"{file.stem}.*.nb[ci]"):
                 cached.unlink()
     from geneai_spark.association import least_squares  # SciPy, pandas: no check needs them
+    from geneai_spark.models import forest
 
     vcf_records.warm_up()
     vcf_text.warm_up()
@@ -223,6 +224,7 @@ def warm_up() -> None:
     doses.warm_up()
     kmers.warm_up()
     least_squares.warm_up()
+    forest.warm_up()
 
 
 def report(found: Sequence[Check]) -> str:

@@ -10,6 +10,7 @@
     ├── TableError             a table lacks a column, or a column has another type
     │   └── ConflictError      another run has changed the table at the same time
     │       └── OvertakenError    and what it stored is what was to be stored
+    ├── ModelError             a stored model is incomplete, changed, or not of a form we read
     └── InputError             an input file cannot be taken in as asked
         ├── FormatError        a file breaks its format: file, line, field, expected, found
         │   └── BgzfError      damaged compression: truncated, corrupt, no EOF block
@@ -56,6 +57,10 @@ class ConflictError(TableError):
 
 class OvertakenError(ConflictError):
     """Another run has stored, at the same time, what was to be stored; no other try is made."""
+
+
+class ModelError(GeneaiError):
+    """A stored model is incomplete, damaged, changed, or holds what a model may not."""
 
 
 class InputError(GeneaiError):

@@ -21,6 +21,7 @@ from pyspark.sql.types import (
 from geneai_spark.table import Table, columns
 
 TEXT, INT, LONG, DOUBLE = StringType(), IntegerType(), LongType(), DoubleType()
+BOOL = BooleanType()
 TIME, BINARY, TEXTS = TimestampType(), BinaryType(), ArrayType(TEXT)
 INTS, DOUBLES, LONGS = ArrayType(INT), ArrayType(DOUBLE), ArrayType(LONG)
 
@@ -495,6 +496,50 @@ ASSOCIATIONS = Table(
     statistics=("contigName", "start", "trait", "pValue"),
 )
 
+IMPORTANCES = Table(
+    "variant_importances",
+    "a variant that a model looks at, with what it adds to telling cases from controls",
+    ("cohort", "trait", "model", "contigName", "start", "referenceAllele", "alternateAllele"),
+    columns(
+        _CONTIG,
+        _START,
+        _COHORT,
+        _SOURCE,
+        _REF,
+        ("alternateAllele", TEXT, "the ALT allele"),
+        ("trait", TEXT, "the trait predicted"),
+        ("model", TEXT, "name of the model"),
+        ("version", INT, "of the model"),
+        ("importance", DOUBLE, "what its splits explain of samples a tree was not grown on"),
+        ("splits", INT, "nodes that it parts, in all trees"),
+        ("pValue", DOUBLE, "share of variants as important by permuted labels; null: not asked"),
+        ("falseDiscoveryRate", DOUBLE, "expected share of chance among those as important"),
+        ("rank", INT, "by importance, from 1"),
+        ("locus", INT, "the locus it belongs to, by rank of its lead, from 1; null: none"),
+        ("isLead", BOOL, "whether it is the most important variant of its locus"),
+    ),
+    cluster_by=("contigName", "start"),
+    statistics=("contigName", "start", "trait", "rank"),
+)
+
+PREDICTIONS = Table(
+    "predictions",
+    "a sample's score by a version of a model",
+    ("cohort", "sampleId", "model", "version"),
+    columns(
+        _COHORT,
+        _SAMPLE,
+        ("trait", TEXT, "the trait predicted"),
+        ("model", TEXT, "name of the model"),
+        ("version", INT, "of the model"),
+        ("split", TEXT, "train (by parts not fitted on it), validation, test; null: new to it"),
+        ("score", DOUBLE, "probability of being a case, 0..1"),
+        ("predicted", INT, "1: case, by the model's threshold; else 0"),
+        ("missingVariants", DOUBLE, "share of the model's variants that the sample lacks, 0..1"),
+    ),
+    statistics=("cohort", "sampleId"),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -519,5 +564,7 @@ TABLES: dict[str, Table] = {
         KMERS,
         KMER_SKETCHES,
         ASSOCIATIONS,
+        IMPORTANCES,
+        PREDICTIONS,
     )
 }

@@ -84,8 +84,8 @@ def test_s3__tables_are_those_of_an_undisturbed_run(
             Where.of(sourceId=source),
         )
     aside = ASIDE | PLACE
-    wanted = contents(spark, str(tmp_path / "wh"), aside)
-    assert contents(spark, home, aside) == wanted
+    wanted = contents(spark, str(tmp_path / "wh"), aside, by_spark=True)
+    assert contents(spark, home, aside, by_spark=True) == wanted
     assert wanted["variants"][0] == 299 + 50
     print(dict(proxy.done))
     total = proxy.done.total()

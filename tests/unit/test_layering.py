@@ -32,11 +32,13 @@ LAYERS = (
     ("selection",),
     ("export",),
     ("association",),
+    ("models",),
+    ("registry",),
     ("report", "datasets"),
     ("doctor",),
     ("job",),
     ("jobs", "nightly"),
-    ("cli", "demo"),
+    ("cli", "demo", "models_command"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 #: Kernels and what Python workers import before they know Spark.

@@ -1,0 +1,91 @@
+"""What a family of models is given, and what it gives: the contract of `FAMILIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from geneai_spark.features.doses import Hold, Planes
+from geneai_spark.models.examples import Split
+
+
+@dataclass(frozen=True)
+class Study:
+    """Samples with a label, and their genotypes.
+
+    Attributes:
+        cohort: its name.
+        trait: what is to be predicted.
+        sample_ids: the chosen samples, (n,).
+        truth: 1 for cases, 0 for controls, -1 where the trait is missing, (n,).
+        split: positions of those with a label that train, validate and test.
+        doses: of the n samples, from `features.doses.pack`; nothing is imputed.
+        hold: see `features.doses.holding`.
+        seed: of everything random.
+    """
+
+    cohort: str
+    trait: str
+    sample_ids: Sequence[str]
+    truth: npt.NDArray[np.int8]
+    split: Split
+    doses: DataFrame
+    hold: Hold
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted model, and what it says of the samples it was given.
+
+    Attributes:
+        model: what `trained_model` holds.
+        suffix: of that file.
+        config: what was fitted: settings, numbers of variants, and so on.
+        scores: probability of being a case, (n,): of a training sample by what was not fitted on
+            it where the family can tell (else NaN).
+        numbers: for the run's metrics.
+        importances: rows of the table ``variant_importances`` without cohort, trait and model;
+            None where the family has none.
+        held_out: whether scores of training samples are by parts not fitted on them.
+    """
+
+    model: bytes
+    suffix: str
+    config: Mapping[str, Any]
+    scores: npt.NDArray[np.float64]
+    numbers: Mapping[str, int | float | str] = field(default_factory=dict)
+    importances: pa.Table | None = None
+    held_out: bool = False
+
+
+class Wanted(NamedTuple):
+    """The variants that a model looks at: ``contigName``, ``start``, ``referenceAllele`` and
+    ``alternateAllele``, a row a variant, no two alike.
+    """
+
+    keys: pa.Table
+
+
+class Family(Protocol):
+    """A module with these functions."""
+
+    def train(self, study: Study, options: Any) -> Trained:
+        """Fit on the training samples alone."""
+
+    def wanted(self, model: bytes) -> Wanted:
+        """What it has to be told of samples."""
+
+    def score(self, model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+        """Probability of being a case of n samples.
+
+        Args:
+            planes: doses at the wanted variants, in their order, (variants, 2, words); what is
+                missing is for the model to fill.
+        """

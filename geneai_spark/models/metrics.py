@@ -1,0 +1,539 @@
+"""How well a model does on samples that it has not seen, each number with its 95 % interval.
+
+A number of a few hundred samples is a guess, and the interval says how good a one:
+
+* shares (accuracy, precision, recall, specificity): Wilson 1927, J Am Stat Assoc 22:209;
+* ``roc_auc``: the variance of DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44:837, by the
+  midranks of Sun and Xu 2014, IEEE Signal Process Lett 21:1389, on the logit scale, so that it
+  stays between 0 and 1;
+* ``calibration_intercept`` and ``calibration_slope``: Wald's, of the logistic regression of the
+  truth on the logit of the score (Cox 1958, Biometrika 45:562); 0 and 1 are ideal, a slope below
+  1 is a model too sure of itself;
+* ``pearson_r``: Fisher's z;
+* all others: percentiles of bootstrap resamples, cases and controls drawn apart.
+
+NaN is what is undefined, or has no interval: resamples that never differ show no error at all,
+which of few samples is no evidence that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from geneai_spark.errors import InputError
+
+Vector = npt.NDArray[np.float64]
+
+#: Standard errors to either side of a 95 % interval.
+Z = 1.959963984540054
+#: Bins of the calibration curve.
+BINS = 10
+#: Scores nearer to 0 or 1 count as this far off in the recalibration: the logit has no end there.
+EDGE = 1e-6
+#: Newton's steps that may be needed, and the gain in likelihood that is lost in its rounding.
+_STEPS, _SETTLED = 100, 1e-12
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % interval; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Bin(NamedTuple):
+    """Samples of like scores: their mean score, the share that are cases, how many they are."""
+
+    score: float
+    observed: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Classification:
+    """How well cases are told from controls.
+
+    Attributes:
+        n: samples.
+        cases: those whose truth is 1; the others are controls.
+        threshold: scores from it on are called cases.
+        chance: accuracy of always naming the commoner class.
+        true_positives: cases called cases.
+        false_positives: controls called cases.
+        true_negatives: controls called controls.
+        false_negatives: cases called controls.
+        accuracy: share called rightly.
+        balanced_accuracy: mean of recall and specificity; 0.5 is chance.
+        precision: share of cases among those called cases.
+        recall: share of the cases called cases.
+        specificity: share of the controls called controls.
+        f1: harmonic mean of precision and recall.
+        roc_auc: probability that a case has a higher score than a control, ties half.
+        pr_auc: average precision; the share of cases is chance.
+        brier: mean squared difference of score and truth.
+        calibration_intercept: 0 where scores are probabilities.
+        calibration_slope: 1 where scores are probabilities.
+        bins: calibration curve, of samples in equal numbers by score; equal scores stay together,
+            so there can be fewer than ten bins.
+    """
+
+    n: int
+    cases: int
+    threshold: float
+    chance: float
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    precision: Estimate
+    recall: Estimate
+    specificity: Estimate
+    f1: Estimate
+    roc_auc: Estimate
+    pr_auc: Estimate
+    brier: Estimate
+    calibration_intercept: Estimate
+    calibration_slope: Estimate
+    bins: tuple[Bin, ...]
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the whole interval of ``roc_auc`` lies above 0.5."""
+        return self.roc_auc.low > 0.5
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How well a number is predicted.
+
+    Attributes:
+        n: samples.
+        r2: 1 - squared errors / squared differences from the mean of these samples; 0 is what the
+            mean achieves, less is worse. It is not the square of ``pearson_r``.
+        pearson_r: correlation, blind to scale and shift.
+        rmse: root of the mean squared error, in the unit of the truth.
+        mae: mean absolute error, in the unit of the truth.
+    """
+
+    n: int
+    r2: Estimate
+    pearson_r: Estimate
+    rmse: Estimate
+    mae: Estimate
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the whole interval of ``r2`` lies above 0: better than the mean."""
+        return self.r2.low > 0
+
+
+class _Levels(NamedTuple):
+    """Samples by their different scores, ascending; no metric needs more. Shape (levels,) each."""
+
+    score: Vector
+    cases: npt.NDArray[np.int64]
+    controls: npt.NDArray[np.int64]
+
+
+def classification(
+    truth: npt.ArrayLike,
+    score: npt.ArrayLike,
+    *,
+    threshold: float = 0.5,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Classification:
+    """Measure the scores of a two-class model.
+
+    Args:
+        truth: 0 or 1, shape (samples,).
+        score: probability of 1, shape (samples,).
+        threshold: scores from it on are called cases.
+        seed: of the bootstrap.
+        resamples: of the bootstrap; 0: its intervals are NaN.
+
+    Raises:
+        InputError: lengths differ, truth is not 0 or 1 or has one class only, a score is missing
+            or outside 0 to 1.
+    """
+    y, p = _matched(truth, score)
+    if wrong := np.count_nonzero((y != 0) & (y != 1)):
+        raise InputError(f"truth: {wrong} of {len(y)} values are neither 0 nor 1")
+    if wrong := np.count_nonzero(~np.isfinite(p)):
+        raise InputError(f"score: {wrong} of {len(p)} values are missing or not finite")
+    if wrong := np.count_nonzero((p < 0) | (p > 1)):
+        raise InputError(f"score: {wrong} of {len(p)} values lie outside 0 to 1")
+    n, m = len(y), np.count_nonzero(y)
+    if m in (0, n):
+        raise InputError(f"truth: all {n} values are of one class")
+    scores, level = np.unique(p, return_inverse=True)
+    counts = [np.bincount(level[y == label], minlength=len(scores)) for label in (1, 0)]
+    levels = _Levels(scores, *counts)
+    tp, fp = _called(levels, threshold)
+    resampled = _resample(levels, level[y == 1], level[y == 0], threshold, seed, resamples)
+    f1, balanced, pr_auc, brier = (
+        _percentiles(value, drawn)
+        for value, drawn in zip(_whole(levels, threshold), resampled.T, strict=True)
+    )
+    intercept, slope = _recalibration(levels)
+    return Classification(
+        n=n,
+        cases=m,
+        threshold=threshold,
+        chance=max(m, n - m) / n,
+        true_positives=tp,
+        false_positives=fp,
+        true_negatives=n - m - fp,
+        false_negatives=m - tp,
+        accuracy=_wilson(tp + n - m - fp, n),
+        balanced_accuracy=balanced,
+        precision=_wilson(tp, tp + fp),
+        recall=_wilson(tp, m),
+        specificity=_wilson(n - m - fp, n - m),
+        f1=f1,
+        roc_auc=_roc_auc(levels),
+        pr_auc=pr_auc,
+        brier=brier,
+        calibration_intercept=intercept,
+        calibration_slope=slope,
+        bins=_bins(levels),
+    )
+
+
+def regression(
+    truth: npt.ArrayLike, predicted: npt.ArrayLike, *, seed: int = 0, resamples: int = 1000
+) -> Regression:
+    """Measure the predictions of a number; what one value everywhere leaves undefined is NaN.
+
+    Args:
+        truth: shape (samples,).
+        predicted: shape (samples,).
+        seed: of the bootstrap.
+        resamples: of the bootstrap; 0: its intervals are NaN.
+
+    Raises:
+        InputError: lengths differ, there is no sample, or a value is missing.
+    """
+    y, p = _matched(truth, predicted)
+    for name, values in (("truth", y), ("predicted", p)):
+        if wrong := np.count_nonzero(~np.isfinite(values)):
+            raise InputError(f"{name}: {wrong} of {len(y)} values are missing or not finite")
+    n, rng = len(y), np.random.default_rng(seed)
+    drawn = np.empty((resamples, 3))
+    for i in range(resamples):
+        rows = rng.integers(n, size=n)
+        drawn[i] = _errors(y[rows], p[rows])
+    r2, rmse, mae = (
+        _percentiles(value, found) for value, found in zip(_errors(y, p), drawn.T, strict=True)
+    )
+    return Regression(n, r2, _pearson(y, p), rmse, mae)
+
+
+def by_group(
+    truth: npt.ArrayLike,
+    score: npt.ArrayLike,
+    groups: Sequence[str | None],
+    least: int = 30,
+    *,
+    threshold: float = 0.5,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> tuple[dict[str, Classification], tuple[str, ...]]:
+    """Measure each group by itself, ancestries say: a model can fail one of them unseen.
+
+    Args:
+        truth: 0 or 1, shape (samples,).
+        score: probability of 1, shape (samples,).
+        groups: label of each sample; None belongs to no group.
+        least: groups of fewer samples are left out.
+        threshold: scores from it on are called cases.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Returns:
+        groups in the order of their names; names of those left out, for they are too small or
+        have one class only.
+
+    Raises:
+        InputError: lengths differ, or what :func:`classification` refuses in a group.
+    """
+    y, p = _matched(truth, score)
+    if len(groups) != len(y):
+        raise InputError(f"{len(groups)} groups are given for {len(y)} samples")
+    labels = np.array(groups, np.object_)
+    found: dict[str, Classification] = {}
+    left_out = []
+    for name in sorted({name for name in groups if name is not None}):
+        own = labels == name
+        if own.sum() < least or np.ptp(y[own]) == 0:
+            left_out.append(name)
+        else:
+            found[name] = classification(
+                y[own], p[own], threshold=threshold, seed=seed, resamples=resamples
+            )
+    return found, tuple(left_out)
+
+
+def text(
+    name: str,
+    metrics: Classification | Regression,
+    groups: Mapping[str, Classification] | None = None,
+    left_out: Sequence[str] = (),
+) -> str:
+    """Write metrics for a reader: the text of ``performance_metrics.txt``.
+
+    Args:
+        name: of the model.
+        metrics: of all samples.
+        groups: from :func:`by_group`.
+        left_out: groups that were not measured.
+    """
+    lines = [name, f"{metrics.n:,} samples; 95 % intervals in brackets", ""]
+    if isinstance(metrics, Classification):
+        controls = metrics.n - metrics.cases
+        lines.insert(2, f"{metrics.cases:,} cases, {controls:,} controls")
+    lines += [_skill(metrics), ""]
+    form = ".3f" if isinstance(metrics, Classification) else ".4g"  # a trait has any scale
+    for one in fields(metrics):
+        value = getattr(metrics, one.name)
+        if isinstance(value, Estimate):
+            lines.append(f"{one.name:<22} {_told(value, form)}")
+    if isinstance(metrics, Classification):
+        lines += [
+            "",
+            f"Always naming the commoner class has an accuracy of {metrics.chance:.3f}.",
+            f"Scores from {metrics.threshold:g} on are called cases:",
+            f"{'':<22} {'case':>8} {'control':>8}",
+            f"{'called case':<22} {metrics.true_positives:>8,} {metrics.false_positives:>8,}",
+            f"{'called control':<22} {metrics.false_negatives:>8,} {metrics.true_negatives:>8,}",
+            "",
+            "Calibration:",
+            f"{'samples':<22} {'score':>8} {'cases':>8}",
+            *(f"{one.n:<22,} {one.score:>8.3f} {one.observed:>8.3f}" for one in metrics.bins),
+        ]
+    for group, own in (groups or {}).items():
+        lines += ["", f"{group}: {own.n:,} samples, {own.cases:,} cases", _skill(own)]
+        for metric in ("accuracy", "roc_auc", "pr_auc", "brier", "calibration_slope"):
+            lines.append(f"{metric:<22} {_told(getattr(own, metric))}")
+    if left_out:
+        lines += ["", f"Too few samples, or one class only, to measure: {', '.join(left_out)}"]
+    return "\n".join(lines) + "\n"
+
+
+def as_numbers(metrics: Classification | Regression) -> dict[str, float]:
+    """Give metrics flat, for MLflow and JSON: ``accuracy``, ``accuracy_low``, ``accuracy_high``.
+
+    What is undefined is left out, as are the bins.
+    """
+    numbers: dict[str, float] = {}
+    for one in fields(metrics):
+        value = getattr(metrics, one.name)
+        if isinstance(value, Estimate):
+            ends = zip(("", "_low", "_high"), value, strict=True)
+            numbers.update({one.name + end: float(number) for end, number in ends})
+        elif not isinstance(value, tuple):
+            numbers[one.name] = float(value)
+    return {name: number for name, number in numbers.items() if np.isfinite(number)}
+
+
+def _skill(metrics: Classification | Regression) -> str:
+    if isinstance(metrics, Classification):
+        chance, measure, limit = "chance", "roc_auc", 0.5
+    else:
+        chance, measure, limit = "the mean", "r2", 0
+    if metrics.beats_chance:
+        return f"Skill above {chance} was shown: the interval of {measure} lies above {limit}."
+    return (
+        f"No skill above {chance} was shown: the interval of {measure} does not lie above {limit}."
+    )
+
+
+def _told(one: Estimate, form: str = ".3f") -> str:
+    value, low, high = (format(number, form) for number in one)
+    if np.isnan(one.value):
+        return "undefined"
+    if np.isnan(one.low) or np.isnan(one.high):
+        return f"{value} (no interval)"
+    return f"{value} ({low} to {high})"
+
+
+def _matched(truth: npt.ArrayLike, other: npt.ArrayLike) -> tuple[Vector, Vector]:
+    """Both as float64, one value a sample each."""
+    y, p = np.asarray(truth, np.float64), np.asarray(other, np.float64)
+    if y.ndim != 1 or y.shape != p.shape:
+        raise InputError(f"truth has the shape {y.shape}, what is measured by it {p.shape}")
+    if not len(y):
+        raise InputError("there is no sample to measure")
+    return y, p
+
+
+def _called(levels: _Levels, threshold: float) -> tuple[int, int]:
+    """Cases and controls that are called cases."""
+    first = np.searchsorted(levels.score, threshold)
+    return int(levels.cases[first:].sum()), int(levels.controls[first:].sum())
+
+
+def _whole(levels: _Levels, threshold: float) -> tuple[float, float, float, float]:
+    """f1, balanced accuracy, average precision and Brier score.
+
+    Average precision is the sum of precision times gain in recall over falling thresholds, without
+    interpolation, as scikit-learn has it.
+    """
+    tp, fp = _called(levels, threshold)
+    m, c = int(levels.cases.sum()), int(levels.controls.sum())
+    f1 = 2 * tp / (tp + fp + m)
+    balanced = (tp / m + 1 - fp / c) / 2
+    cases = levels.cases[::-1]
+    called = np.cumsum(cases + levels.controls[::-1])
+    precision = np.cumsum(cases) / np.maximum(called, 1)  # none is called: no case to weigh it
+    squares = levels.cases @ np.square(1 - levels.score) + levels.controls @ levels.score**2
+    return f1, balanced, float(cases @ precision) / m, float(squares) / (m + c)
+
+
+def _resample(
+    levels: _Levels,
+    cases: npt.NDArray[np.intp],
+    controls: npt.NDArray[np.intp],
+    threshold: float,
+    seed: int,
+    resamples: int,
+) -> Vector:
+    """:func:`_whole` of resamples, cases and controls drawn apart, shape (resamples, 4)."""
+    rng, size = np.random.default_rng(seed), len(levels.score)
+    found = np.empty((resamples, 4))
+    for i in range(resamples):
+        counts = [
+            np.bincount(own[rng.integers(len(own), size=len(own))], minlength=size)
+            for own in (cases, controls)
+        ]
+        found[i] = _whole(_Levels(levels.score, *counts), threshold)
+    return found
+
+
+def _percentiles(value: float, drawn: Vector) -> Estimate:
+    """The middle 95 % of resamples; resamples that are all the same have none."""
+    drawn = drawn[np.isfinite(drawn)]
+    if np.isnan(value) or len(drawn) < 2 or np.ptp(drawn) == 0:
+        return Estimate(value, np.nan, np.nan)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))
+
+
+def _wilson(k: int, n: int) -> Estimate:
+    """A share and Wilson's interval of it."""
+    if not n:
+        return Estimate(np.nan, np.nan, np.nan)
+    share, widen = k / n, 1 + Z**2 / n
+    centre = (share + Z**2 / (2 * n)) / widen
+    half = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / widen
+    return Estimate(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+
+
+def _roc_auc(levels: _Levels) -> Estimate:
+    """Area under the ROC curve with DeLong's interval, on the logit scale.
+
+    Where cases and controls do not overlap the variance is nought, however few there are. The
+    interval is then Wilson's, of as many trials as the smaller class has samples: for as few as
+    four and four it leaves 0.5 out, as the permutation test does.
+    """
+    m, c = int(levels.cases.sum()), int(levels.controls.sum())
+    # Placements: the share of the other class below a case, above a control, ties half.
+    of_case = (np.cumsum(levels.controls) - levels.controls / 2) / c
+    of_control = 1 - (np.cumsum(levels.cases) - levels.cases / 2) / m
+    area = float(levels.cases @ of_case) / m
+    if min(m, c) < 2 or len(levels.score) == 1:
+        return Estimate(area, np.nan, np.nan)
+    if _apart(levels):
+        return _wilson(min(m, c), min(m, c)) if area > 0.5 else _wilson(0, min(m, c))
+    variance = float(levels.cases @ np.square(of_case - area)) / (m - 1) / m
+    variance += float(levels.controls @ np.square(of_control - area)) / (c - 1) / c
+    half = Z * np.sqrt(variance) / (area * (1 - area))
+    low, high = special.expit(special.logit(area) + np.array([-half, half]))
+    return Estimate(area, float(low), float(high))
+
+
+def _apart(levels: _Levels) -> bool:
+    """Whether all cases score higher than all controls, or all lower."""
+    cases, controls = (np.flatnonzero(one) for one in (levels.cases, levels.controls))
+    return bool(cases[0] > controls[-1] or cases[-1] < controls[0])
+
+
+def _recalibration(levels: _Levels) -> tuple[Estimate, Estimate]:
+    """Intercept and slope of the logistic regression of the truth on the logit of the score.
+
+    NaN where the score does not vary, or where a threshold parts cases from controls but for
+    ties: no slope is steep enough then.
+    """
+    undefined = Estimate(np.nan, np.nan, np.nan)
+    logits = special.logit(np.clip(levels.score, EDGE, 1 - EDGE))
+    of_cases, of_controls = logits[levels.cases > 0], logits[levels.controls > 0]
+    if of_cases.min() >= of_controls.max() or of_cases.max() <= of_controls.min():
+        return undefined, undefined
+    total = levels.cases + levels.controls
+    mean = np.average(logits, weights=total)
+    scale = np.sqrt(np.average(np.square(logits - mean), weights=total))
+    X = np.column_stack([np.ones(len(logits)), (logits - mean) / scale])
+    beta, step, likelihood = np.zeros(2), np.zeros(2), -np.inf
+    for _ in range(_STEPS):
+        eta = X @ (beta + step)
+        now = levels.cases @ special.log_expit(eta) + levels.controls @ special.log_expit(-eta)
+        if now < likelihood:
+            step /= 2  # Newton's step went too far
+            continue
+        beta, likelihood, p = beta + step, now, special.expit(eta)
+        information = X.T @ (X * (total * p * (1 - p))[:, None])
+        gradient = X.T @ (levels.cases - total * p)
+        step = np.linalg.solve(information, gradient)
+        if step @ gradient < _SETTLED * (1 + abs(likelihood)):
+            beta = beta + step
+            break
+    else:
+        return undefined, undefined
+    back = np.array([[1, -mean / scale], [0, 1 / scale]])
+    fitted = back @ beta
+    half = Z * np.sqrt(np.diag(back @ np.linalg.inv(information) @ back.T))
+    found = [
+        Estimate(float(b), float(b - h), float(b + h)) for b, h in zip(fitted, half, strict=True)
+    ]
+    return found[0], found[1]
+
+
+def _bins(levels: _Levels) -> tuple[Bin, ...]:
+    """The calibration curve: a level's bin is that of its midrank."""
+    total = levels.cases + levels.controls
+    ends = np.cumsum(total)
+    of = (2 * ends - total) * BINS // (2 * ends[-1])
+    found = []
+    for own in (of == b for b in np.unique(of)):
+        n = int(total[own].sum())
+        score = float(total[own] @ levels.score[own]) / n
+        found.append(Bin(score, int(levels.cases[own].sum()) / n, n))
+    return tuple(found)
+
+
+def _errors(y: Vector, p: Vector) -> tuple[float, float, float]:
+    """R squared, root mean squared error, mean absolute error."""
+    errors = y - p
+    squares = float(errors @ errors)
+    spread = float(np.square(y - y.mean()).sum()) if np.ptp(y) > 0 else np.nan
+    return 1 - squares / spread, float(np.sqrt(squares / len(y))), float(np.abs(errors).mean())
+
+
+def _pearson(y: Vector, p: Vector) -> Estimate:
+    """Pearson's correlation with Fisher's interval, for which four samples are needed."""
+    if np.ptp(y) == 0 or np.ptp(p) == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    r = float(np.clip(np.corrcoef(y, p)[0, 1], -1, 1))
+    if len(y) < 4 or abs(r) == 1:
+        return Estimate(r, np.nan, np.nan)
+    low, high = np.tanh(np.arctanh(r) + np.array([-Z, Z]) / np.sqrt(len(y) - 3))
+    return Estimate(r, float(low), float(high))
