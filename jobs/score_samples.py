@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from geneai_spark import job, progress, registry, selection, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import InputError, ModelError
 from geneai_spark.features import doses
-from geneai_spark.models import FAMILIES, scoring
+from geneai_spark.models import FAMILIES, results, scoring
 from geneai_spark.selection import SelectionOptions
 from geneai_spark.table import Where
 
@@ -57,7 +57,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             )
         scores = family.score(held.model, found.planes, n)
         stage.result = f"{n:,} samples by {version.name}/{version.number}"
-    threshold = float(held.config.get("threshold", 0.5))
+    decided = results.decided(scores, binary=bool(held.config.get("binary")))
     schema = tables.PREDICTIONS.arrow([]).schema
     told = {
         "cohort": [config.cohort] * n,
@@ -67,7 +67,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         "version": [version.number] * n,
         "split": [None] * n,
         "score": scores,
-        "predicted": (scores >= threshold).astype(np.int32),
+        "predicted": decided,
         "missingVariants": found.missing,
     }
     rows = pa.table({f.name: pa.array(told[f.name], f.type) for f in schema}, schema=schema)
@@ -79,7 +79,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         "version": version.number,
         "model_variants": len(found.known),
         "model_variants_lacking": lacking,
-        "predicted_cases": int((scores >= threshold).sum()),
+        "predicted_cases": int(pc.sum(decided).as_py() or 0),
     }
 
 

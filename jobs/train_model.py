@@ -12,7 +12,7 @@ from geneai_spark import job, progress, registry, selection, store, stored, tabl
 from geneai_spark.association import phenotypes
 from geneai_spark.config import JobConfig, option
 from geneai_spark.features import doses
-from geneai_spark.models import FAMILIES, cases, disease, results
+from geneai_spark.models import FAMILIES, cases, disease, results, ridge
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.examples import split
 from geneai_spark.models.family import Study
@@ -21,12 +21,17 @@ from geneai_spark.table import Where
 
 
 @dataclass(frozen=True)
-class Config(JobConfig, SelectionOptions, disease.DiseaseOptions):
-    """Train a model that tells cases from controls, keep a version of it, rank variants."""
+class Config(JobConfig, SelectionOptions, disease.DiseaseOptions, ridge.RidgeOptions):
+    """Train a model on genotypes, measure it on samples kept apart, keep a version of it."""
 
-    trait: str = option("name in the table traits: two values, or see case_above", example="label")
-    family: str = option("what is trained: disease_association", "disease_association")
-    case_above: float | None = option("cases are above it; null: the trait has two values", None)
+    trait: str = option("name in the table traits", example="label")
+    family: str = option(
+        "disease_association (a forest, of cases and controls), genomic_prediction (GBLUP)",
+        "disease_association",
+    )
+    case_above: float | None = option(
+        "cases are above it; null: a trait of two values has cases, another is a number", None
+    )
     model: str | None = option("the model's name; null: family and trait", None)
     models: str = option("URI of the folder of model directories", "models")
     min_frequency: float = option("use variants of at least this minor allele frequency", 0.0)
@@ -35,7 +40,8 @@ class Config(JobConfig, SelectionOptions, disease.DiseaseOptions):
 
     def __post_init__(self) -> None:
         """Refuse unknown families and shares that leave nothing."""
-        super().__post_init__()
+        disease.DiseaseOptions.__post_init__(self)
+        ridge.RidgeOptions.__post_init__(self)
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}")
         if not 0 <= self.min_frequency <= 0.5:
@@ -49,22 +55,22 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     chosen = selection.select(spark, config.warehouse, **config.part(SelectionOptions))
     frame, _ = phenotypes.read(spark, config.warehouse, config.cohort, traits=[config.trait])
     ids = [chosen.sample_ids[row] for row in chosen.rows]
-    truth = cases.label(ids, frame[config.trait], config.trait, config.case_above)
+    values, binary = cases.label(ids, frame[config.trait], config.trait, config.case_above)
     relatives = _relatives(spark, config, chosen.rows)
     whole = split(
         ids, relatives=relatives, seed=config.seed, validation=config.validation, test=config.test
     )
-    parts = results.among(whole, np.flatnonzero(truth >= 0))
+    parts = results.among(whole, np.flatnonzero(np.isfinite(values)))
     with doses.holding() as hold:
         packed = doses.pack(
             chosen.scanned, len(chosen.sample_ids), chosen.rows, min_frequency=config.min_frequency
         )
         study = Study(
-            config.cohort, config.trait, ids, truth, parts, hold(packed), hold, config.seed
+            config.cohort, config.trait, ids, values, binary, parts, hold(packed), hold, config.seed
         )
         with progress.stage(f"train {config.family}", spark) as stage:
-            options = disease.DiseaseOptions(**config.part(disease.DiseaseOptions))
-            trained = FAMILIES[config.family].train(study, options)
+            family = FAMILIES[config.family]
+            trained = family.train(study, family.Options(**config.part(family.Options)))
             measured = results.measure(study, trained)
             stage.result = results.sentence(measured)
     name = config.model or f"{config.family}_{config.trait}"

@@ -1,4 +1,4 @@
-"""Cases and controls from a trait of the table ``traits``."""
+"""The trait that a model is to predict, from the table ``traits``."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from geneai_spark.errors import InputError
 
 def label(
     sample_ids: Sequence[str], values: pd.Series, trait: str, case_above: float | None = None
-) -> npt.NDArray[np.int8]:
-    """1 for cases, 0 for controls, -1 where the trait is missing, in the order of the samples.
+) -> tuple[npt.NDArray[np.float64], bool]:
+    """The trait in the order of the samples, NaN where it is missing, and whether it has two
+    classes: then cases are 1 and controls 0.
 
     Args:
         sample_ids: the samples.
         values: the trait, indexed by sample id.
         trait: its name, for errors.
-        case_above: cases are above it; None: the trait has two values, and the greater is a case.
+        case_above: cases are above it; None: of a trait of two values the greater is a case.
 
     Raises:
-        InputError: without ``case_above``, other than two values; one class only.
+        InputError: all of one value, or of one class.
     """
-    own = values.reindex(list(sample_ids)).to_numpy(np.float64)
+    own = values.reindex(list(sample_ids)).to_numpy(np.float64, copy=True)
     known = np.isfinite(own)
-    bound = case_above
-    if bound is None:
+    own[~known] = np.nan
+    found = np.unique(own[known])
+    binary = case_above is not None or len(found) == 2
+    if binary:
+        bound = float(found[0]) if case_above is None else case_above
+        own = np.where(known, (own > bound).astype(np.float64), np.nan)
         found = np.unique(own[known])
-        if len(found) != 2:
-            raise InputError(
-                f"trait {trait!r} has {len(found)} values among the chosen samples, expected 2 "
-                "(controls, cases): give case_above to cut a trait of more"
-            )
-        bound = float(found[0])
-    truth = np.where(known, own > bound, -1).astype(np.int8)
-    if not (truth == 1).any() or not (truth == 0).any():
-        raise InputError(f"trait {trait!r}: the chosen samples are of one class only")
-    return truth
+    if len(found) < 2:
+        what = "of one class" if binary else "of one value"
+        raise InputError(f"trait {trait!r}: the chosen samples with a value are {what} only")
+    return own, binary

@@ -46,6 +46,9 @@ class DiseaseOptions(ForestOptions):
             raise ValueError("locus_window must be 0 or more, locus_r2 between 0 and 1")
 
 
+Options = DiseaseOptions
+
+
 def train(study: Study, options: DiseaseOptions) -> Trained:
     """Grow a forest on the training samples."""
     n = len(study.sample_ids)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from geneai_spark.errors import InputError
 from geneai_spark.features.doses import Hold, Planes
 from geneai_spark.models.examples import Split
 
@@ -23,7 +24,8 @@ class Study:
         cohort: its name.
         trait: what is to be predicted.
         sample_ids: the chosen samples, (n,).
-        truth: 1 for cases, 0 for controls, -1 where the trait is missing, (n,).
+        values: of the trait, (n,), NaN where it is missing; of two classes 1 and 0.
+        binary: whether it has two classes.
         split: positions of those with a label that train, validate and test.
         doses: of the n samples, from `features.doses.pack`; nothing is imputed.
         hold: see `features.doses.holding`.
@@ -33,11 +35,26 @@ class Study:
     cohort: str
     trait: str
     sample_ids: Sequence[str]
-    truth: npt.NDArray[np.int8]
+    values: npt.NDArray[np.float64]
+    binary: bool
     split: Split
     doses: DataFrame
     hold: Hold
     seed: int = 42
+
+    @property
+    def truth(self) -> npt.NDArray[np.int8]:
+        """1 for cases, 0 for controls, -1 where the trait is missing, (n,).
+
+        Raises:
+            InputError: the trait has more than two values.
+        """
+        if not self.binary:
+            raise InputError(
+                f"trait {self.trait!r} has more than two values: give case_above to cut it into "
+                "controls and cases, or choose family=genomic_prediction"
+            )
+        return np.nan_to_num(self.values, nan=-1).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,7 @@ class Trained:
         model: what `trained_model` holds.
         suffix: of that file.
         config: what was fitted: settings, numbers of variants, and so on.
-        scores: probability of being a case, (n,): of a training sample by what was not fitted on
+        scores: probability of being a case, or the value predicted, (n,): of a training sample by what was not fitted on
             it where the family can tell (else NaN).
         numbers: for the run's metrics.
         importances: rows of the table ``variant_importances`` without cohort, trait and model;
@@ -74,7 +91,9 @@ class Wanted(NamedTuple):
 
 
 class Family(Protocol):
-    """A module with these functions."""
+    """A module with these functions, and its settings."""
+
+    Options: Any
 
     def train(self, study: Study, options: Any) -> Trained:
         """Fit on the training samples alone."""
@@ -83,7 +102,7 @@ class Family(Protocol):
         """What it has to be told of samples."""
 
     def score(self, model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
-        """Probability of being a case of n samples.
+        """Probability of being a case, or the value predicted, of n samples.
 
         Args:
             planes: doses at the wanted variants, in their order, (variants, 2, words); what is

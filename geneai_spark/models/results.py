@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,17 @@ from geneai_spark import tables
 from geneai_spark.models import metrics
 from geneai_spark.models.examples import Split
 from geneai_spark.models.family import Study, Trained
-from geneai_spark.models.metrics import Classification
+from geneai_spark.models.metrics import Classification, Regression
+
+Measured: TypeAlias = Mapping[str, Classification | Regression]
 
 THRESHOLD = 0.5
 PARTS = ("train", "validation", "test")
+#: Metrics that the run and the configuration tell.
+TOLD = frozenset(
+    ["roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "f1", "brier", "r2", "r2_low", "r2_high",
+     "pearson_r", "rmse"]
+)  # fmt: skip
 
 
 def among(split: Split, known: npt.NDArray[np.int64]) -> Split:
@@ -24,43 +31,51 @@ def among(split: Split, known: npt.NDArray[np.int64]) -> Split:
     return Split(*(np.intersect1d(part, known) for part in split))
 
 
-def measure(study: Study, trained: Trained) -> dict[str, Classification]:
-    """Metrics of each part that has both classes: of ``test`` what was never looked at, of
-    ``train`` by what was not fitted on the sample, if the family tells.
+def measure(study: Study, trained: Trained) -> Measured:
+    """Metrics of each part: of ``test`` what was never looked at, of ``train`` by what was not
+    fitted on the sample, if the family tells. A part without cases or controls has none.
     """
-    found = {}
+    found: dict[str, Classification | Regression] = {}
     for name, part in zip(PARTS, study.split, strict=True):
         if name == "train" and not trained.held_out:
             continue
         own = part[np.isfinite(trained.scores[part])]
-        if len(np.unique(study.truth[own])) == 2:
+        truth, scores = study.values[own], trained.scores[own]
+        if len(np.unique(truth)) < 2:
+            continue
+        if study.binary:
             found[name] = metrics.classification(
-                study.truth[own], trained.scores[own], threshold=THRESHOLD, seed=study.seed
+                truth.astype(np.int8), scores, threshold=THRESHOLD, seed=study.seed
             )
+        else:
+            found[name] = metrics.regression(truth, scores, seed=study.seed)
     return found
 
 
-def sentence(measured: Mapping[str, Classification]) -> str:
-    """The AUC of the part that says most of new samples, with its interval."""
+def sentence(measured: Measured) -> str:
+    """The skill on the part that says most of new samples, with its interval."""
     for name in ("test", "validation", "train"):
         if name in measured:
-            auc = measured[name].roc_auc
-            what = "out-of-bag" if name == "train" else name
-            return f"{what} AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
-    return "no part has cases and controls to measure on"
+            return f"{'out-of-bag' if name == 'train' else name} {_skill(measured[name])}"
+    return "no part has samples that differ, to measure on"
 
 
-def numbers(measured: Mapping[str, Classification]) -> dict[str, float]:
+def _skill(told: Classification | Regression) -> str:
+    kind, found = ("AUC", told.roc_auc) if isinstance(told, Classification) else ("R2", told.r2)
+    return f"{kind} {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def numbers(measured: Measured) -> dict[str, float]:
     """For the run's metrics: part and metric."""
     return {
         f"{part}_{name}": value
         for part, told in measured.items()
         for name, value in metrics.as_numbers(told).items()
-        if name in ("roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "f1", "brier")
+        if name in TOLD
     }
 
 
-def text(measured: Mapping[str, Classification]) -> str:
+def text(measured: Measured) -> str:
     """``performance_metrics.txt``."""
     titles = {"test": "test samples, never looked at", "validation": "validation samples"}
     titles["train"] = "training samples, each by the trees that were not grown on it"
@@ -87,12 +102,19 @@ def predictions(study: Study, trained: Trained, model: str, version: int) -> pa.
             "sampleId": pa.array([s for s, k in zip(study.sample_ids, known, strict=True) if k]),
             "split": pa.array(part[known].tolist(), pa.string()),
             "score": scores,
-            "predicted": (scores >= THRESHOLD).astype(np.int32),
+            "predicted": decided(scores, binary=study.binary),
             "missingVariants": pa.nulls(len(scores), pa.float64()),
         }
     )
     told = {"cohort": study.cohort, "trait": study.trait, "model": model, "version": version}
     return _declared(rows, told, tables.PREDICTIONS.arrow([]).schema)
+
+
+def decided(scores: npt.NDArray[np.float64], *, binary: bool) -> pa.Array:
+    """The column ``predicted``: 1 for a case, null for a trait that is a number."""
+    if not binary:
+        return pa.nulls(len(scores), pa.int32())
+    return pa.array((scores >= THRESHOLD).astype(np.int32))
 
 
 def _declared(rows: pa.Table, told: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
@@ -106,9 +128,7 @@ def _declared(rows: pa.Table, told: Mapping[str, Any], schema: pa.Schema) -> pa.
     return pa.table(columns, schema=schema)
 
 
-def config(
-    study: Study, trained: Trained, measured: Mapping[str, Classification]
-) -> dict[str, Any]:
+def config(study: Study, trained: Trained, measured: Measured) -> dict[str, Any]:
     """``model_config.json``, without a sample's name."""
     told = {key: value for key, value in numbers(measured).items() if np.isfinite(value)}
     return {
@@ -116,43 +136,50 @@ def config(
         "metrics": told,
         "cohort": study.cohort,
         "trait": study.trait,
-        "threshold": THRESHOLD,
+        "binary": study.binary,
+        "threshold": THRESHOLD if study.binary else None,
         "seed": study.seed,
         "samples": {
-            name: {"samples": len(part), "cases": int((study.truth[part] == 1).sum())}
+            name: {"samples": len(part), **_cases(study, part)}
             for name, part in zip(PARTS, study.split, strict=True)
         },
     }
 
 
-def card(name: str, study: Study, trained: Trained, measured: Mapping[str, Classification]) -> str:
+def _cases(study: Study, part: npt.NDArray[np.int64]) -> dict[str, int]:
+    return {"cases": int((study.values[part] == 1).sum())} if study.binary else {}
+
+
+def card(name: str, study: Study, trained: Trained, measured: Measured) -> str:
     """The model card (Mitchell et al. 2019): what it is, made of whom, what it is not for."""
     held = config(study, trained, measured)
     counts = "\n".join(
-        f"- {part}: {told['samples']:,} samples, {told['cases']:,} cases"
+        f"- {part}: {told['samples']:,} samples"
+        + (f", {told['cases']:,} cases" if study.binary else "")
         for part, told in held["samples"].items()
     )
-    skill = "\n".join(f"- {part}: {_auc(told)}" for part, told in measured.items())
+    skill = "\n".join(f"- {part}: {_shown(told)}" for part, told in measured.items())
     settings = "\n".join(
         f"- {key}: {value}"
         for key, value in trained.config.items()
         if not isinstance(value, Mapping)
     )
+    what = f"Tells cases of `{study.trait}` from controls" if study.binary else ""
     return CARD.format(
-        name=name, trait=study.trait, cohort=study.cohort, counts=counts, skill=skill,
+        what=what or f"Predicts `{study.trait}`",
+        name=name, cohort=study.cohort, counts=counts, skill=skill,
         settings=settings,
     )  # fmt: skip
 
 
-def _auc(told: Classification) -> str:
-    auc = told.roc_auc
-    shown = f"ROC AUC {auc.value:.3f} (95 % interval {auc.low:.3f} to {auc.high:.3f})"
-    return shown if told.beats_chance else f"{shown}: no skill above chance was shown"
+def _shown(told: Classification | Regression) -> str:
+    skill = _skill(told)
+    return skill if told.beats_chance else f"{skill}: no skill above chance was shown"
 
 
 CARD = """# {name}
 
-Tells cases of `{trait}` from controls by genotypes, in the cohort `{cohort}`.
+{what} by genotypes, in the cohort `{cohort}`.
 
 ## Data
 

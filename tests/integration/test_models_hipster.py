@@ -86,13 +86,15 @@ def test_train_model__metrics_are_scikit_learns_of_its_predictions(spark, study,
 def test_train_model__ten_seeds_and_tasks_as_the_driver(spark, study):
     _, warehouse, labels = study
     chosen = select(spark, warehouse)
-    truth = labels.loc[list(chosen.sample_ids)].to_numpy().astype(np.int8)
+    truth = labels.loc[list(chosen.sample_ids)].to_numpy(np.float64)
     with doses.holding() as hold:
         packed = hold(doses.pack(chosen.scanned, 2504, chosen.rows))
         parts = split(chosen.sample_ids, validation=0, test=0.2)
         numbered, found = [], {}
         for seed in range(10):
-            study_ = Study("default", "label", chosen.sample_ids, truth, parts, packed, hold, seed)
+            study_ = Study(
+                "default", "label", chosen.sample_ids, truth, True, parts, packed, hold, seed
+            )
             options = disease.DiseaseOptions(trees=60, null_forests=0, engine="local")
             found[seed] = disease.train(study_, options)
             rows = found[seed].importances.to_pandas()
@@ -173,7 +175,7 @@ def test_score_samples__refuses_a_cohort_that_lacks_the_variants(spark, study, t
     np.testing.assert_allclose(found.missing, (~found.known).mean())
     with pytest.raises(ModelError, match="no model 'nobody'"):
         registry.find(config.models, "nobody")
-    with pytest.raises(InputError, match="values among the chosen samples"):
+    with pytest.raises(InputError, match="more than two values: give case_above"):
         train_model.run(
             spark,
             train_model.Config(trait="score", warehouse=warehouse, models=config.models),

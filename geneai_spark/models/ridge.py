@@ -1,0 +1,214 @@
+"""Genomic prediction: GBLUP, which is ridge regression on all variants at once.
+
+y = m + sum of standardised doses x effects + noise, effects normal and alike. Its predictions need
+only the relationship of samples K = X'X / variants (VanRaden 2008, J Dairy Sci 91, 4414), so a pass
+over the doses makes all that the driver needs; how much the genotypes explain (h2) is fitted by
+REML on K's eigenvectors (Kang et al. 2008, Genetics 178, 1709). A second pass gives each variant's
+effect, by which new samples are scored. Means and scales are of the training samples alone.
+
+It is the baseline that any network must beat to be worth its cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from scipy import linalg, optimize
+from scipy.linalg import blas
+from threadpoolctl import threadpool_limits
+
+from geneai_spark.config import option
+from geneai_spark.errors import InputError
+from geneai_spark.features import dose_kernels
+from geneai_spark.features import doses as packing
+from geneai_spark.features.doses import Planes
+from geneai_spark.models import directory
+from geneai_spark.models.family import Study, Trained, Wanted
+from geneai_spark.tasks import Batches, fold
+
+Matrix: TypeAlias = npt.NDArray[np.float64]
+
+KEYS = ("contigName", "start", "referenceAllele", "alternateAllele")
+MAX_SAMPLES = 20_000  # K of so many has 3.2 GB
+CHUNK_BYTES = 16 << 20  # of standardised doses at once
+
+
+@dataclass(frozen=True)
+class RidgeOptions:
+    """How much of the trait the genotypes are taken to explain."""
+
+    heritability: float | None = option(
+        "genomic_prediction: share that genotypes explain, 0..1; null: fitted by REML", None
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside its range."""
+        if self.heritability is not None and not 0 < self.heritability < 1:
+            raise ValueError("heritability must lie between 0 and 1")
+
+
+Options = RidgeOptions
+
+
+class Fit(NamedTuple):
+    """A fitted mixed model.
+
+    Attributes:
+        mean: of the trait, by generalised least squares.
+        heritability: h2.
+        weights: (K + (1 - h2) / h2)^-1 (y - mean), (training samples,).
+    """
+
+    mean: float
+    heritability: float
+    weights: Matrix
+
+
+def train(study: Study, options: RidgeOptions) -> Trained:
+    """Fit GBLUP on the training samples."""
+    n, training = len(study.sample_ids), study.split.train
+    if n > MAX_SAMPLES:
+        raise InputError(f"{n:,} samples: genomic_prediction takes {MAX_SAMPLES:,} at most")
+    named = study.doses.withColumn("alternateAllele", F.element_at("alternateAlleles", 1))
+    count, total = _relationship(named, n, training)
+    if not count:
+        raise InputError("no variant varies among the training samples")
+    K = total / count
+    found = fit(K[np.ix_(training, training)], study.values[training], options.heritability)
+    scores = found.mean + K[:, training] @ found.weights
+    scores[training] = np.nan  # those were fitted on the samples themselves
+    weights = np.zeros(n)
+    weights[training] = found.weights / count
+    held = _effects(named, n, training, weights)
+    held["intercept"] = found.mean
+    numbers: dict[str, int | float | str] = {"variants": count, "heritability": found.heritability}
+    return Trained(
+        model=directory.dumps_arrays({"format": "geneai ridge 1", "binary": study.binary, **held}),
+        suffix="pkl",
+        config={"family": "genomic_prediction", "engine": "gblup", **numbers},
+        scores=np.clip(scores, 0, 1) if study.binary else scores,
+        numbers=numbers,
+    )
+
+
+def fit(K: Matrix, y: Matrix, heritability: float | None = None) -> Fit:
+    """Fit a mean and h2 of samples with relationship K, (n, n), and trait y, (n,).
+
+    Raises:
+        InputError: the trait does not vary.
+    """
+    if np.ptp(y) == 0:
+        raise InputError("the trait has one value among the training samples")
+    with threadpool_limits(1, "blas"):
+        values, vectors = linalg.eigh(K)
+    values = np.maximum(values, 0)
+    rotated, ones = vectors.T @ y, vectors.T @ np.ones(len(y))
+
+    def parts(h2: float) -> tuple[Matrix, float, Matrix]:
+        d = h2 * values + (1 - h2)  # the covariance's eigenvalues, but for its scale
+        mean = float((ones * rotated / d).sum() / (ones * ones / d).sum())
+        return d, mean, rotated - mean * ones
+
+    def minus_reml(h2: float) -> float:
+        d, _, rest = parts(h2)
+        free = len(y) - 1
+        scale = (rest * rest / d).sum() / free
+        return float(free * np.log(scale) + np.log(d).sum() + np.log((ones * ones / d).sum()))
+
+    if heritability is None:
+        grid = np.linspace(0.01, 0.99, 50)
+        best = grid[int(np.argmin([minus_reml(h) for h in grid]))]
+        bounds = max(1e-4, best - 0.02), min(1 - 1e-4, best + 0.02)
+        heritability = float(optimize.minimize_scalar(minus_reml, bounds, bounds).x)
+    d, mean, rest = parts(heritability)
+    return Fit(mean, heritability, vectors @ (heritability * rest / d))
+
+
+def wanted(model: bytes) -> Wanted:
+    """The variants that have an effect."""
+    found = directory.loads_arrays(model)["keys"]
+    return Wanted(pa.table({name: found[name].tolist() for name in KEYS}))
+
+
+def score(model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+    """Predicted values of n samples, between 0 and 1 if the trait has two; missing genotypes are the
+    training samples' mean.
+    """
+    held = directory.loads_arrays(model)
+    out = np.full(n, held["intercept"])
+    step = max(1, CHUNK_BYTES // (8 * n))
+    for i in range(0, len(planes), step):
+        own = slice(i, i + step)
+        x = packing.standardised(
+            np.ascontiguousarray(planes[own]), n, held["mean"][own], held["scale"][own]
+        )
+        out += held["effect"][own] @ x
+    return np.clip(out, 0, 1) if held["binary"] else out
+
+
+def _standardised(
+    batches: Batches, n: int, training: npt.NDArray[np.int64]
+) -> Iterator[tuple[pa.RecordBatch, Matrix, Matrix, Matrix]]:
+    """Batches of variants that vary in training, with X (records, n), mean and scale."""
+    for block in packing.slices(batches, max(1, CHUNK_BYTES // (8 * n))):
+        found = packing.planes(block.column("doses"))
+        counted = packing.counts(dose_kernels.take(found, training), len(training))
+        mean, scale = packing.moments(counted)
+        varies = scale > 0
+        if varies.any():
+            found = np.ascontiguousarray(found[varies])
+            mean, scale = mean[varies], scale[varies]
+            x = packing.standardised(found, n, mean, scale)
+            yield block.filter(pa.array(varies)), x, mean, scale
+
+
+def _relationship(doses: DataFrame, n: int, training: npt.NDArray[np.int64]) -> tuple[int, Matrix]:
+    """How many variants vary, and X'X, (n, n)."""
+
+    def multiplied(batches: Batches) -> tuple[int, Matrix] | None:
+        count, total = 0, np.zeros((n, n), order="F")
+        with threadpool_limits(1, "blas"):
+            for _, x, _, _ in _standardised(batches, n, training):
+                total = blas.dsyrk(1.0, x.T, beta=1.0, c=total, overwrite_c=1)
+                count += len(x)
+        return (count, total) if count else None
+
+    def added(one: tuple[int, Matrix], other: tuple[int, Matrix]) -> tuple[int, Matrix]:
+        return one[0] + other[0], np.add(one[1], other[1], out=one[1])
+
+    tasks = doses.rdd.getNumPartitions()
+    found = fold(doses.select("doses"), multiplied, added, tasks=tasks)
+    if found is None:
+        return 0, np.zeros((n, n))
+    whole = np.asarray(np.triu(found[1]) + np.triu(found[1], 1).T, np.float64)
+    return found[0], whole
+
+
+def _effects(
+    doses: DataFrame, n: int, training: npt.NDArray[np.int64], weights: Matrix
+) -> dict[str, object]:
+    """Each variant's mean, scale and effect on the standardised dose, with its name, in order."""
+
+    def computed(batches: Batches) -> list[pa.Table] | None:
+        made = []
+        for block, x, mean, scale in _standardised(batches, n, training):
+            table = pa.Table.from_batches([block]).select(KEYS)
+            for name, column in (("mean", mean), ("scale", scale), ("effect", x @ weights)):
+                table = table.append_column(name, pa.array(column))
+            made.append(table)
+        return made or None
+
+    def joined(one: list[pa.Table], other: list[pa.Table]) -> list[pa.Table]:
+        return one + other
+
+    told = fold(doses.select(*KEYS, "doses"), computed, joined) or []
+    table = pa.concat_tables(told).sort_by([(name, "ascending") for name in KEYS])
+    numbers = {name: table.column(name).to_numpy() for name in ("mean", "scale", "effect")}
+    return {"keys": {name: np.array(table.column(name).to_pylist()) for name in KEYS}, **numbers}
