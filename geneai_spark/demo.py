@@ -38,6 +38,7 @@ from geneai_spark.jobs import (
     ingest_variants,
     make_report,
     run_gwas,
+    train_model,
 )
 from geneai_spark.report import manhattan
 from geneai_spark.stored import collect
@@ -59,6 +60,11 @@ class Place(NamedTuple):
     def warehouse(self) -> str:
         """The tables."""
         return str(self.folder / "warehouse")
+
+    @property
+    def models(self) -> str:
+        """The model directories."""
+        return str(self.folder / "models")
 
     @property
     def picture(self) -> Path:
@@ -104,8 +110,10 @@ def run(place: Place) -> int:
     best = scan(spark, place, causal)
     found = {(row.contigName, row.start, row.alternateAllele) for row in best[: len(causal)]}
     first = found == set(causal)
+    skills = train(place)
     report(place)
     say_results(best, causal)
+    print("\n".join(["", "Models, measured on people they never saw:", "", *skills]))
     print(
         f"\nThe {len(causal)} planted variants {'come' if first else 'DO NOT come'} first. "
         f"Whole demo: {time.monotonic() - start:.0f} s."
@@ -176,6 +184,31 @@ def scan(spark: SparkSession, place: Place, causal: Sequence[tuple[str, int, str
     return summary.top_hits(stored.where(stored["trait"] == TRAIT), 8)
 
 
+def train(place: Place) -> list[str]:
+    """A forest that tells high values of the trait from low ones, and GBLUP of the trait itself;
+    what each is worth, as lines.
+    """
+    lines = []
+    for family, setting, metric in (
+        ("disease_association", 0.0, "roc_auc"),
+        ("genomic_prediction", None, "r2"),
+    ):
+        config = train_model.Config(
+            trait=TRAIT,
+            family=family,
+            case_above=setting,
+            warehouse=place.warehouse,
+            models=place.models,
+            trees=200,
+        )
+        told = job.call(train_model.run, config)
+        value, low, high = (told[f"test_{metric}{end}"] for end in ("", "_low", "_high"))
+        name = {"roc_auc": "test AUC", "r2": "test R2"}[metric]
+        model = f"{told['model']}/{told['version']}"
+        lines.append(f"    {model:<38} {name:<8} {value:.2f} ({low:.2f} to {high:.2f})")
+    return lines
+
+
 def report(place: Place) -> None:
     """Write the HTML report of all that the demo has done."""
     config = make_report.Config(
@@ -211,12 +244,14 @@ Where things are
   report    {folder}/report.html       open it in a browser: no network is needed
   picture   {folder}/manhattan.png
   tables    {warehouse}   (Delta: variants, samples, traits, variant_quality, associations ...)
+  models    {folder}/models        a directory a version, with its model card
   truth     {folder}/data/simulated_trait.truth.json
 
 What to try next
   geneai tables describe warehouse={warehouse}
   geneai check_quality warehouse={warehouse} min_hwe_p_value=1e-6
   geneai run_gwas warehouse={warehouse} traits=simulated_trait components=4
+  geneai models list models={folder}/models
   geneai make_report warehouse={warehouse} output={folder}/report2.html
   geneai ingest_variants warehouse=warehouse inputs=YOUR.vcf.gz        your own data
   geneai data list                                                     more public data

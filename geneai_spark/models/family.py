@@ -65,8 +65,8 @@ class Trained:
         model: what `trained_model` holds.
         suffix: of that file.
         config: what was fitted: settings, numbers of variants, and so on.
-        scores: probability of being a case, or the value predicted, (n,): of a training sample by what was not fitted on
-            it where the family can tell (else NaN).
+        scores: probability of being a case, or the value predicted, (n,): of a training sample by
+            what was not fitted on it where the family can tell (else NaN).
         numbers: for the run's metrics.
         importances: rows of the table ``variant_importances`` without cohort, trait and model;
             None where the family has none.

@@ -138,8 +138,8 @@ def wanted(model: bytes) -> Wanted:
 
 
 def score(model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
-    """Predicted values of n samples, between 0 and 1 if the trait has two; missing genotypes are the
-    training samples' mean.
+    """Predicted values of n samples, between 0 and 1 if the trait has two; of a missing genotype
+    the training samples' mean.
     """
     held = directory.loads_arrays(model)
     out = np.full(n, held["intercept"])

@@ -111,7 +111,7 @@ def test_workers_get_wide_rows_in_bounded_batches_and_one_thread(spark: SparkSes
 def test_local_defaults_yield_to_what_is_asked(spark: SparkSession) -> None:
     conf = spark.sparkContext.getConf()
     assert conf.get("spark.sql.shuffle.partitions") == "3"  # asked for in conftest.py
-    assert conf.get("spark.databricks.delta.snapshotPartitions") == "2"
+    assert conf.get("spark.databricks.delta.snapshotPartitions") == "1"
     assert conf.get("spark.ui.enabled") == "false"
     assert conf.get("spark.sql.parquet.compression.codec") == "zstd"
     assert spark.sparkContext.master == "local[2]"
