@@ -36,6 +36,14 @@ JOBS = {
     "extract_kmers": ["k=4", "sketch_k=21", "scaled=50"],
     "extract_features": ["k=2", "min_frequency=0.05"],
     "run_gwas": ["traits=height", "covariates=age", "components=2"],
+    "train_model": [
+        "trait=height",
+        "case_above=170",
+        "trees=20",
+        "test=0.3",
+        "models={place}/models",
+    ],
+    "score_samples": ["model=disease_association_height", "models={place}/models"],
     "make_report": ["output={place}/report.html"],
 }
 

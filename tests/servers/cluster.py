@@ -29,12 +29,14 @@ class Cluster:
         master: ``spark://host:port``.
         web: the master's web page.
         home: SPARK_HOME.
+        folder: with its logs and its workers' folders.
         nodes: the workers' processes, for tests that kill one.
     """
 
     master: str
     web: str
     home: Path
+    folder: Path
     nodes: tuple[subprocess.Popen[bytes], ...] = ()
 
     @property
@@ -83,7 +85,7 @@ def start(folder: Path, memory: str = MEMORY) -> Iterator[Cluster]:
         "PATH": os.environ["PATH"],
     }
     port, web = free_ports(2)
-    cluster = Cluster(f"spark://{HOST}:{port}", f"http://{HOST}:{web}", home)
+    cluster = Cluster(f"spark://{HOST}:{port}", f"http://{HOST}:{web}", home, folder)
     spark_class = str(home / "bin" / "spark-class")
     deploy = "org.apache.spark.deploy"
     master = [spark_class, f"{deploy}.master.Master", "--host", HOST]
