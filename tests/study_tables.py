@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from geneai_spark import store, tables
-from geneai_spark.table import Table
+from geneai_spark.table import ALL, Table
 from tests import packed
 
 N_SAMPLES, N_VARIANTS, REJECTED = 60, 40, 3
@@ -28,7 +28,7 @@ COHORT = "default"
 def fill(spark: SparkSession, table: Table, rows: Iterable[Mapping[str, Any]], folder: str) -> None:
     """Replace a table; columns that are not given are null."""
     full = [{name: row.get(name) for name in table.schema.names} for row in rows]
-    store.replace(store.from_rows(spark, full, table), table, folder)
+    store.put(spark, full, table, folder, ALL)
 
 
 def site(i: int) -> dict[str, Any]:
