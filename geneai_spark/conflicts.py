@@ -21,6 +21,10 @@ P = ParamSpec("P")
 
 TRIES = 20
 STEADY = 6  # times that a look at a table is taken while storage fails in passing
+#: What Java throws where an answer is cut short while it is parsed, or the connection is lost.
+_CUT = frozenset(
+    ["java.io.UncheckedIOException", "java.net.SocketException", "java.net.SocketTimeoutException"]
+)
 _CALM = 0.05, 2.0  # seconds between tries: at first, doubled each time, at most
 
 
@@ -62,7 +66,7 @@ def overtaken(what: str) -> OvertakenError:
     )
 
 
-def _causes(error: Exception) -> Iterator[Any]:
+def _causes(error: BaseException | None) -> Iterator[Any]:
     """The Java exceptions behind an error, the outermost first."""
     cause: Any = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
     while cause is not None:
@@ -100,9 +104,10 @@ def steady(look: Callable[P, T]) -> Callable[P, T]:
 
 
 def is_cut(error: Exception) -> bool:
-    """Whether an answer of S3 was cut short."""
-    kinds = (str(cause.getClass().getName()) for cause in _causes(error))
-    return "java.io.UncheckedIOException" in kinds
+    """Whether an answer of S3 was cut short, or the way to it broke."""
+    first = error.__cause__ if isinstance(error, StorageError) else error
+    kinds = {str(cause.getClass().getName()) for cause in _causes(first)}
+    return not _CUT.isdisjoint(kinds)
 
 
 def _pause(number: int) -> float:

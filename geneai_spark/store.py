@@ -466,6 +466,7 @@ def _create(spark: SparkSession, table: Table, warehouse: str, schema: StructTyp
     if table.statistics:
         builder = builder.property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
 
+    @conflicts.steady  # the builder makes a table that is not there: again does no harm
     def make() -> None:
         if _exists(spark, table, warehouse):  # by another run, meanwhile
             return

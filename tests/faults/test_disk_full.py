@@ -48,13 +48,17 @@ def children(pid: int) -> list[int]:
 @contextmanager
 def limited(processes: list[int], size: int) -> Iterator[None]:
     """A limit on the size of the files that processes write."""
-    before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in processes}
+    before = {}
+    for pid in processes:  # some may have ended meanwhile
+        with contextlib.suppress(ProcessLookupError):
+            before[pid] = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     for pid, (_, hard) in before.items():
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
-        limits = before[processes[0]]
+        limits = next(iter(before.values()))
         for pid in {*processes, *(child for one in processes for child in children(one))}:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)

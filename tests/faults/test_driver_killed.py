@@ -72,6 +72,10 @@ def drive(job: str, words: Sequence[str], use: Callable[[subprocess.Popen[str]],
         assert run.stdout is not None and run.stdout.readline() == "begin\n", "it did not begin"
         begun = time.monotonic()
         use(run)
+        run.stdout.readline()  # it is done, or it was killed
+        took = time.monotonic() - begun
+        run.wait(TIMEOUT)
+        return took
         run.wait(TIMEOUT)
         return time.monotonic() - begun
     finally:
@@ -154,6 +158,19 @@ def nothing(run: subprocess.Popen[str]) -> None:
     """Let it run."""
 
 
+def undisturbed_twice(
+    job: str, words: Callable[[Path], Sequence[str]], before: Path, whole: Path
+) -> float:
+    """Run a driver to its end on two copies of ``before`` side by side, as those that are killed
+    will run; seconds of the quicker.
+    """
+    places = [whole, whole.with_name("beside")]
+    for place in places:
+        shutil.copytree(before, place)
+    with ThreadPoolExecutor(2) as pool:
+        return min(pool.map(lambda place: drive(job, words(place), nothing), places))
+
+
 def check(
     spark: SparkSession,
     undisturbed: Contents,
@@ -189,8 +206,7 @@ def test_ingestion__run_again_reaches_the_same_tables(spark: SparkSession, tmp_p
         return [f"inputs={inputs}", f"warehouse={warehouse}"]
 
     whole = tmp_path / "undisturbed"
-    shutil.copytree(before, whole)
-    seconds = drive("ingest_variants", words(whole), nothing)
+    seconds = undisturbed_twice("ingest_variants", words, before, whole)
     undisturbed = contents(spark, str(whole))
     assert undisturbed["variants"][0] == 899 + 39 + 1799
 
@@ -236,8 +252,7 @@ def test_nightly__run_again_reaches_the_same_tables(spark: SparkSession, tmp_pat
     night(before)
     vcf_files.write(landing / "b.vcf", vcf_files.text(people, records=40, first=900, bad=[3]))
     whole = tmp_path / "undisturbed"
-    shutil.copytree(before, whole)
-    seconds = drive("run_nightly", words(whole), nothing)
+    seconds = undisturbed_twice("run_nightly", words, before, whole)
     undisturbed = contents(spark, str(whole))
     assert undisturbed["associations"][0] == undisturbed["variant_quality"][0] == 59 + 39
 

@@ -69,11 +69,23 @@ def live_rows(folder: Path) -> pa.Table | None:
                 if added.get("deletionVector") is not None:
                     return None
                 live.add(added["path"])
-    files = [pq.ParquetFile(folder / unquote(path)).read() for path in sorted(live)]
+    files = [_read(folder / unquote(path)) for path in sorted(live)]
     read = pa.concat_tables(files, promote_options="permissive") if files else pa.table({})
     rows = len(read)
     columns = [read[name] if name in read.column_names else pa.nulls(rows) for name in names]
     return pa.table(columns, names)
+
+
+def _read(path: Path) -> pa.Table:
+    """A file's rows; Spark writes times in another type than we do."""
+    read = pq.ParquetFile(path).read()
+    for i, field in enumerate(read.schema):
+        if pa.types.is_timestamp(field.type):
+            time = (
+                read.column(i).cast(pa.timestamp("us"), safe=False).cast(pa.timestamp("us", "UTC"))
+            )
+            read = read.set_column(i, field.name, time)
+    return read
 
 
 def _rounded(value: Any) -> Any:
