@@ -76,8 +76,6 @@ def drive(job: str, words: Sequence[str], use: Callable[[subprocess.Popen[str]],
         took = time.monotonic() - begun
         run.wait(TIMEOUT)
         return took
-        run.wait(TIMEOUT)
-        return time.monotonic() - begun
     finally:
         kill(run)
         if run.stdout is not None:
