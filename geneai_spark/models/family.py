@@ -84,7 +84,7 @@ class Trained:
 
 class Wanted(NamedTuple):
     """The variants that a model looks at: ``contigName``, ``start``, ``referenceAllele`` and
-    ``alternateAllele``, a row a variant, no two alike.
+    ``alternateAllele``, a row a variant.
     """
 
     keys: pa.Table

@@ -45,7 +45,9 @@ def gather(doses: DataFrame, wanted: Wanted, n: int) -> Found:
         n: samples.
     """
     keys = list(zip(*(wanted.keys.column(name).to_pylist() for name in KEYS), strict=True))
-    place = {key: i for i, key in enumerate(keys)}
+    place: dict[tuple[str, ...], list[int]] = {}
+    for i, key in enumerate(keys):  # one that stood in two files when the model was fitted is two
+        place.setdefault(key, []).append(i)
     words = -(-n // 64)
 
     def work(batches: Batches) -> dict[int, tuple[str, bytes]]:
@@ -77,9 +79,9 @@ def gather(doses: DataFrame, wanted: Wanted, n: int) -> Found:
 
 
 def _matched(
-    batch: pa.RecordBatch, place: dict[tuple[str, ...], int]
+    batch: pa.RecordBatch, place: dict[tuple[str, ...], list[int]]
 ) -> Iterator[tuple[int, str, bytes]]:
     columns = (batch.column(name).to_pylist() for name in (*KEYS, "sourceId"))
     for row, (*key, source) in enumerate(zip(*columns, strict=True)):
-        if (i := place.get(tuple(key))) is not None:
+        for i in place.get(tuple(key), ()):
             yield i, source, batch.column("doses")[row].as_py()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyspark.sql import functions as F
 from sklearn.linear_model import Ridge
 
 from geneai_spark.errors import InputError
 from geneai_spark.features import doses as packing
 from geneai_spark.models import directory, results, ridge, scoring
 from geneai_spark.models.examples import Split
-from geneai_spark.models.family import Study
+from geneai_spark.models.family import Study, Wanted
 from tests import structured
 
 
@@ -65,6 +67,24 @@ def test_train__predicts_as_scikit_learns_ridge(spark):
     assert found.known.all() and len(wanted.keys) == 400
     effects = directory.loads_arrays(trained.model)["effect"]
     np.testing.assert_allclose(np.sort(effects), np.sort(oracle.coef_), rtol=1e-9, atol=1e-12)
+
+
+def test_gather__the_first_files_row_of_a_variant_and_what_is_lacking(spark):
+    with packing.holding() as hold:
+        _, held = study(spark, hold, MADE[:3], Y, SPLIT)
+        keys = held.orderBy("start").toArrow().select(["contigName", "start", "referenceAllele"])
+        alts = pa.array(held.orderBy("start").toArrow()["alternateAlleles"].to_pylist()).flatten()
+        three = keys.append_column("alternateAllele", alts)
+        more = three.slice(1, 1).set_column(1, "start", pa.array([7_000_000]))
+        wanted = Wanted(pa.concat_tables([three, three.slice(0, 1), more]))
+        other = held.withColumn("sourceId", F.lit("zzzz")).withColumn("doses", F.lit(bytes(48)))
+        found = scoring.gather(held.unionByName(other), wanted, 150)
+        first = scoring.gather(held, Wanted(three), 150)
+    assert list(found.known) == [True, True, True, True, False]
+    np.testing.assert_array_equal(found.planes[:3], first.planes)
+    np.testing.assert_array_equal(found.planes[3], first.planes[0])
+    lacking = np.isnan(MADE[[0, 1, 2, 0]]).sum(axis=0) + 1
+    np.testing.assert_allclose(found.missing, lacking / 5)
 
 
 def test_train__does_not_look_at_test_samples(spark):
