@@ -44,10 +44,12 @@ def add(models: str, name: str, contents: Contents) -> Version:
     """
     if not _NAME.fullmatch(name):
         raise ModelError(f"model name {name!r}: expected letters, digits, '_', '.' and '-'")
-    number = max((found.number for found in versions(models, name)), default=0) + 1
-    uri = f"{_home(models, name)}/{number}"
-    directory.save(contents, uri)
-    return Version(name, number, uri, ())
+    home = _home(models, name)
+    inside = (info.uri.rsplit(f"/{name}/", 1)[-1] for info in filesystems.walk(home))
+    begun = (path.partition("/")[0] for path in inside)  # half-written ones of dead runs, too
+    number = max((int(part) for part in begun if part.isdecimal()), default=0) + 1
+    directory.save(contents, f"{home}/{number}")
+    return Version(name, number, f"{home}/{number}", ())
 
 
 def versions(models: str, name: str | None = None) -> list[Version]:

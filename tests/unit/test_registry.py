@@ -1,0 +1,77 @@
+"""Versions of models in a folder: added, named, found, moved; half-written ones are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from geneai_spark import cli, registry
+from geneai_spark.errors import ModelError
+from geneai_spark.models.directory import Contents
+
+
+def contents(model: bytes = b"model") -> Contents:
+    config = {
+        "family": "disease_association",
+        "metrics": {"test_roc_auc": 0.75},
+        "samples": {"train": {"samples": 80, "cases": 30}},
+    }
+    return Contents(model, "pkl", config, "AUC 0.75\n", {"model_card.md": "# Card\n"})
+
+
+def test_add__the_next_number_also_after_a_half_written_version(tmp_path: Path) -> None:
+    models = str(tmp_path)
+    assert registry.add(models, "a", contents()).number == 1
+    half = tmp_path / "a" / "2"
+    half.mkdir()
+    (half / "trained_model.pkl").write_bytes(b"half")
+    assert registry.add(models, "a", contents(b"other")).number == 3
+    assert [(v.name, v.number) for v in registry.versions(models)] == [("a", 1), ("a", 3)]
+    assert registry.load(registry.find(models, "a")).model == b"other"
+    assert registry.add(models, "b", contents()).number == 1
+    with pytest.raises(ModelError, match="expected letters"):
+        registry.add(models, "../a", contents())
+
+
+def test_promote__and_find_by_name_number_and_alias(tmp_path: Path) -> None:
+    models = str(tmp_path)
+    for number in (1, 2, 3):
+        registry.add(models, "a", contents(bytes([number])))
+    assert registry.promote(models, "a/1").aliases == ("champion",)
+    assert registry.promote(models, "a", "challenger").number == 3
+    assert registry.find(models, "a@champion").number == 1
+    assert registry.promote(models, "a@challenger").aliases == ("challenger", "champion")
+    assert registry.aliases(models, "a") == {"champion": 3, "challenger": 3}
+    assert registry.find(models, "a/2").aliases == ()
+    for wanted, told in (
+        ("a/9", "has no version '9'"),
+        ("a@x", "no version 'x'"),
+        ("c", "there is a"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            registry.find(models, wanted)
+    with pytest.raises(ModelError, match="alias"):
+        registry.promote(models, "a", "7")
+
+
+def test_models_command__lists_shows_promotes_and_exports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = f"models={tmp_path}/m"
+    registry.add(f"{tmp_path}/m", "a", contents())
+    assert cli.main(["models", "promote", "a", "as=champion", models]) == 0
+    assert cli.main(["models", "list", models]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].split() == ["a", "1", "disease_association", "80", "0.750", "champion"]
+    assert cli.main(["models", "show", "a@champion", models]) == 0
+    shown = capsys.readouterr().out
+    assert "AUC 0.75" in shown and "# Card" in shown and '"family"' in shown
+    assert cli.main(["models", "export", "a/1", f"to={tmp_path}/out", models]) == 0
+    assert registry.directory.load(f"{tmp_path}/out") == contents()
+    capsys.readouterr()
+    assert cli.main(["models", "show", "b", models]) == 1
+    assert "no model 'b'" in capsys.readouterr().err
+    for words in (["nonsense"], ["show"], ["export", "a"], ["list", "colour=red"], []):
+        assert cli.main(["models", *words]) == 2
+    assert cli.main(["models", "list", f"models={tmp_path}/none"]) == 0
