@@ -117,13 +117,10 @@ def score(model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
     training samples had.
     """
     held = directory.loads_arrays(model)
-    dose = held["fill"]  # (variants,)
-    out = planes.copy()
     missing = planes[:, 0] & planes[:, 1]
-    out[:, 0] = np.where((dose == 1)[:, None], planes[:, 0] | missing, planes[:, 0] & ~missing)
-    out[:, 1] = np.where((dose == 2)[:, None], planes[:, 1] | missing, planes[:, 1] & ~missing)
-    out[:, 0] &= ~np.where((dose == 2)[:, None], missing, np.uint64(0))
-    out[:, 1] &= ~np.where((dose == 1)[:, None], missing, np.uint64(0))
+    out = planes & ~missing[:, None]
+    for dose in (1, 2):
+        out[held["fill"] == dose, dose - 1] |= missing[held["fill"] == dose]
     return _forest(held).predict(out, n)
 
 
