@@ -42,14 +42,19 @@ def add(models: str, name: str, contents: Contents) -> Version:
     Raises:
         ModelError: the name is not one of letters, digits, ``_``, ``.`` and ``-``.
     """
-    if not _NAME.fullmatch(name):
-        raise ModelError(f"model name {name!r}: expected letters, digits, '_', '.' and '-'")
+    check_name(name)
     home = _home(models, name)
     inside = (info.uri.rsplit(f"/{name}/", 1)[-1] for info in filesystems.walk(home))
     begun = (path.partition("/")[0] for path in inside)  # half-written ones of dead runs, too
     number = max((int(part) for part in begun if part.isdecimal()), default=0) + 1
     directory.save(contents, f"{home}/{number}")
     return Version(name, number, f"{home}/{number}", ())
+
+
+def check_name(name: str) -> None:
+    """Raise ModelError if a model cannot be called so."""
+    if not _NAME.fullmatch(name):
+        raise ModelError(f"model name {name!r}: expected letters, digits, '_', '.' and '-'")
 
 
 def versions(models: str, name: str | None = None) -> list[Version]:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from geneai_spark import job, progress, registry, selection, store, stored, tables
 from geneai_spark.association import phenotypes
 from geneai_spark.config import JobConfig, option
+from geneai_spark.errors import ModelError
 from geneai_spark.features import doses
 from geneai_spark.models import FAMILIES, cases, disease, results, ridge
 from geneai_spark.models.directory import Contents
@@ -48,6 +49,15 @@ class Config(JobConfig, SelectionOptions, disease.DiseaseOptions, ridge.RidgeOpt
             raise ValueError("min_frequency must lie between 0 and 0.5")
         if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
             raise ValueError("validation and test must be 0 or more, and leave some to train on")
+        try:
+            registry.check_name(self.name)
+        except ModelError as error:
+            raise ValueError(f"{error}; give model=NAME") from None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model or f"{self.family}_{self.trait}"
 
 
 def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
@@ -73,7 +83,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             trained = family.train(study, family.Options(**config.part(family.Options)))
             measured = results.measure(study, trained)
             stage.result = results.sentence(measured)
-    name = config.model or f"{config.family}_{config.trait}"
+    name = config.name
     version = registry.add(
         config.models,
         name,

@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from geneai_spark.jobs import train_model
 
-from geneai_spark import cli, registry
-from geneai_spark.errors import ModelError
+from geneai_spark import cli, config, registry
+from geneai_spark.errors import ConfigError, ModelError
 from geneai_spark.models.directory import Contents
 
 
 def contents(model: bytes = b"model") -> Contents:
-    config = {
+    held = {
         "family": "disease_association",
         "metrics": {"test_roc_auc": 0.75},
         "samples": {"train": {"samples": 80, "cases": 30}},
     }
-    return Contents(model, "pkl", config, "AUC 0.75\n", {"model_card.md": "# Card\n"})
+    return Contents(model, "pkl", held, "AUC 0.75\n", {"model_card.md": "# Card\n"})
 
 
 def test_add__the_next_number_also_after_a_half_written_version(tmp_path: Path) -> None:
@@ -32,6 +33,15 @@ def test_add__the_next_number_also_after_a_half_written_version(tmp_path: Path) 
     assert registry.add(models, "b", contents()).number == 1
     with pytest.raises(ModelError, match="expected letters"):
         registry.add(models, "../a", contents())
+
+
+def test_train_model__a_name_that_no_model_can_have_is_told_before_the_work() -> None:
+    assert config.load(train_model.Config, overrides=["trait=y"]).name == "disease_association_y"
+    for words in (["trait=blood pressure"], ["trait=y", "model=a/b"]):
+        with pytest.raises(ConfigError, match="model name"):
+            config.load(train_model.Config, overrides=words)
+    asked = config.load(train_model.Config, overrides=["trait=blood pressure", "model=bp"])
+    assert asked.name == "bp"
 
 
 def test_promote__and_find_by_name_number_and_alias(tmp_path: Path) -> None:
