@@ -51,6 +51,14 @@ $(VENV)/.warm: $(VENV)/.core .jars/.complete $(shell find geneai_spark -name '*k
 	$(BIN)/python -m geneai_spark.doctor --warm
 	@touch $@
 
+$(VENV)/.classes: $(VENV)/.core .jars/.complete | $(VENV)/.warm
+	@echo "setup: keeping the JVM's classes ready"
+	$(BIN)/python -m geneai_spark.class_data
+	@touch $@
+
+.PHONY: classes
+classes: setup $(VENV)/.classes ## commands start some seconds earlier (190 MB, half a minute to make)
+
 .PHONY: extra-torch extra-tensorflow extra-mlflow extra-serving extra-notebooks
 $(EXTRAS:%=extra-%): extra-%: setup ## (extra-torch, extra-mlflow, …) add an optional part
 	$(PIP) install -r requirements/$*.txt
@@ -61,7 +69,7 @@ jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
 	$(MAKE) .jars/.complete
 
 .PHONY: test
-test: setup $(VENV)/.dev ## lint, types, and every test
+test: setup classes $(VENV)/.dev ## lint, types, and every test
 	$(SYSTEM) oracles
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

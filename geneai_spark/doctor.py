@@ -54,6 +54,7 @@ def checks(warehouse: str = "warehouse") -> list[Check]:
         ("java", check_java),
         ("jars", check_jars),
         ("kernel cache", check_kernel_cache),
+        ("classes", check_classes),
         ("tools", check_tools),
         ("spark", check_spark),
         ("delta", check_delta),
@@ -133,6 +134,13 @@ def check_kernel_cache() -> Check:
     detail = str(folder) if folder else "neither beside the sources nor in the user's cache"
     mend = "set NUMBA_CACHE_DIR to a writable folder"
     return Check("kernel cache", folder is not None, detail, mend)
+
+
+def check_classes() -> Check:
+    """The JVM's classes are kept ready, so that commands start sooner."""
+    made = runtime.class_archive().is_file()
+    detail = "kept ready" if made else "not kept ready: `make classes` makes commands start sooner"
+    return Check("classes", None, detail)
 
 
 def check_tools() -> Check:

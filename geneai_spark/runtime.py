@@ -114,6 +114,19 @@ def find_jars() -> list[Path]:
     return jars if all(jar.is_file() for jar in jars) else []
 
 
+def class_archive() -> Path:
+    """Where the JVM's classes are kept ready (see `class_data`): beside the jars.
+
+    The name tells Java and class path apart: an archive fits one of each.
+    """
+    java = require_java()
+    known = [f"{java.home}", (java.home / "release").read_text("utf-8", "replace")]
+    for jar in (*sorted(_spark_jars().glob("*.jar")), *find_jars()):
+        known.append(f"{jar} {jar.stat().st_size} {jar.stat().st_mtime_ns}")
+    digest = hashlib.sha256("\n".join(known).encode()).hexdigest()
+    return jars_folder() / f"classes-{digest[:16]}.jsa"
+
+
 def resolve_jars(folder: Path) -> list[Path]:
     """Download the jars of ``conf/jars.xml`` into ``folder``, checked against their sha256.
 
@@ -155,17 +168,22 @@ def resolve(wanted: Path, locked: Mapping[str, str], folder: Path) -> list[Path]
     return [folder / name for name in sorted(locked)]
 
 
-def _pyspark_jars() -> list[Path]:
+def _spark_jars() -> Path:
+    """The folder of Spark's own jars."""
     spec = find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise SetupError("pyspark is not installed: run `make setup`")
     folder = Path(spec.origin).parent / "jars"
     if not folder.is_dir():  # spark-submit imports pyspark from a zip inside SPARK_HOME
         folder = Path(os.environ.get("SPARK_HOME", "")) / "jars"
+    return folder
+
+
+def _pyspark_jars() -> list[Path]:
     return [
         jar
         for part in ("ivy-2", "commons-cli", "commons-lang3")
-        for jar in folder.glob(f"{part}*.jar")
+        for jar in _spark_jars().glob(f"{part}*.jar")
     ]
 
 

@@ -107,6 +107,8 @@ def _build(app_name: str, conf: Mapping[str, str] | None, master: str | None) ->
         _prepare_local(settings)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         os.environ["JAVA_HOME"] = str(runtime.require_java().home)
+        if local:
+            _share_classes(settings)
     _add_jars(settings, local=local)
     settings.pop("spark.master", None)
     builder = SparkSession.builder.appName(settings.pop("spark.app.name", app_name)).master(master)
@@ -151,6 +153,18 @@ def _prepare_local(settings: dict[str, str]) -> None:
     if isinstance(quiet, Path) and "log4j2.configurationFile" not in given:
         flag = f"-Dlog4j2.configurationFile={quiet}"
         settings["spark.driver.extraJavaOptions"] = f"{given} {flag}".strip()
+
+
+def _share_classes(settings: dict[str, str]) -> None:
+    """Start from the archive of classes, where one was made (see `class_data`)."""
+    given = settings.get("spark.driver.extraJavaOptions", "")
+    if "ArchiveClassesAtExit" in given or "SharedArchiveFile" in given:
+        return
+    archive = runtime.class_archive()
+    if archive.is_file():
+        # One that does not fit (a class path that others added to) is nothing to worry about.
+        flags = f"-XX:SharedArchiveFile={archive} -Xlog:cds=off -Xlog:cds+dynamic=off"
+        settings["spark.driver.extraJavaOptions"] = f"{given} {flags}".strip()
 
 
 def kernel_cache() -> Path | None:

@@ -44,7 +44,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         raise ModelError(f"{version.uri}: of a family that is not installed here")
     chosen = selection.select(spark, config.warehouse, **config.part(SelectionOptions))
     n = len(chosen.rows)
-    wanted = family.wanted(held.model)
+    wanted = family.wanted(held)
     with progress.stage("score", spark) as stage:
         packed = doses.pack(chosen.scanned, len(chosen.sample_ids), chosen.rows)
         found = scoring.gather(packed, wanted, n)
@@ -55,7 +55,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
                 f"{lacking:,} of its {len(found.known):,} variants, more than max_missing="
                 f"{config.max_missing}: another genome build, contig names or panel?"
             )
-        scores = family.score(held.model, found.planes, n)
+        scores = family.score(held, found.planes, n)
         stage.result = f"{n:,} samples by {version.name}/{version.number}"
     decided = results.decided(scores, binary=bool(held.config.get("binary")))
     schema = tables.PREDICTIONS.arrow([]).schema

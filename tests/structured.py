@@ -11,6 +11,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from geneai_spark import genotypes
+from geneai_spark.models.directory import Contents
+from geneai_spark.models.family import Trained
 from tests.packed import SCHEMA
 
 
@@ -144,3 +146,8 @@ def genotype_matrix(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
     doses[(cells == ord(".")).any(axis=2)] = np.nan
     frame = pd.DataFrame([line.split("\t") for line in sites], columns=["contig", "pos", "r", "a"])
     return frame.assign(start=frame["pos"].astype(int) - 1), doses
+
+
+def stored(trained: Trained) -> Contents:
+    """A trained model as it comes out of a model directory."""
+    return Contents(trained.model, trained.suffix, trained.config, "", {})

@@ -14,10 +14,10 @@ import pyarrow as pa
 from geneai_spark.config import option
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import directory, forest, forest_spark, loci
-from geneai_spark.models.family import Study, Trained, Wanted
+from geneai_spark.models.directory import Contents
+from geneai_spark.models.family import KEYS, Study, Trained, Wanted
 from geneai_spark.models.forest import ForestOptions, Grown, Source
 
-KEYS = ("contigName", "start", "referenceAllele", "alternateAllele")
 ENGINES = ("auto", "local", "spark")
 LOCAL_BYTES = 512 << 20  # of doses that the driver takes where the engine is its own choice
 
@@ -106,22 +106,22 @@ def train(study: Study, options: DiseaseOptions) -> Trained:
     )
 
 
-def wanted(model: bytes) -> Wanted:
+def wanted(held: Contents) -> Wanted:
     """The variants that the forest looks at."""
-    found = directory.loads_arrays(model)["keys"]
+    found = directory.loads_arrays(held.model)["keys"]
     return Wanted(pa.table({name: found[name].tolist() for name in KEYS}))
 
 
-def score(model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
     """Mean share of cases in the leaves that a sample comes to; missing genotypes are what most
     training samples had.
     """
-    held = directory.loads_arrays(model)
+    grown = directory.loads_arrays(held.model)
     missing = planes[:, 0] & planes[:, 1]
     out = planes & ~missing[:, None]
     for dose in (1, 2):
-        out[held["fill"] == dose, dose - 1] |= missing[held["fill"] == dose]
-    return _forest(held).predict(out, n)
+        out[grown["fill"] == dose, dose - 1] |= missing[grown["fill"] == dose]
+    return _forest(grown).predict(out, n)
 
 
 def _forest(held: Mapping[str, Any]) -> forest.Forest:

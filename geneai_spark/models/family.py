@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 
 from geneai_spark.errors import InputError
 from geneai_spark.features.doses import Hold, Planes
+from geneai_spark.models.directory import Contents
 from geneai_spark.models.examples import Split
 
 
@@ -82,10 +83,12 @@ class Trained:
     held_out: bool = False
 
 
+#: What a variant is called, in tables and in models.
+KEYS = ("contigName", "start", "referenceAllele", "alternateAllele")
+
+
 class Wanted(NamedTuple):
-    """The variants that a model looks at: ``contigName``, ``start``, ``referenceAllele`` and
-    ``alternateAllele``, a row a variant.
-    """
+    """The variants that a model looks at: `KEYS`, a row a variant."""
 
     keys: pa.Table
 
@@ -98,10 +101,10 @@ class Family(Protocol):
     def train(self, study: Study, options: Any) -> Trained:
         """Fit on the training samples alone."""
 
-    def wanted(self, model: bytes) -> Wanted:
-        """What it has to be told of samples."""
+    def wanted(self, held: Contents) -> Wanted:
+        """What a stored model has to be told of samples."""
 
-    def score(self, model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+    def score(self, held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
         """Probability of being a case, or the value predicted, of n samples.
 
         Args:

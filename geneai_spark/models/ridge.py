@@ -30,12 +30,12 @@ from geneai_spark.features import dose_kernels
 from geneai_spark.features import doses as packing
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import directory
-from geneai_spark.models.family import Study, Trained, Wanted
+from geneai_spark.models.directory import Contents
+from geneai_spark.models.family import KEYS, Study, Trained, Wanted
 from geneai_spark.tasks import Batches, fold
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
-KEYS = ("contigName", "start", "referenceAllele", "alternateAllele")
 MAX_SAMPLES = 20_000  # K of so many has 3.2 GB
 CHUNK_BYTES = 16 << 20  # of standardised doses at once
 
@@ -131,26 +131,26 @@ def fit(K: Matrix, y: Matrix, heritability: float | None = None) -> Fit:
     return Fit(mean, heritability, vectors @ (heritability * rest / d))
 
 
-def wanted(model: bytes) -> Wanted:
+def wanted(held: Contents) -> Wanted:
     """The variants that have an effect."""
-    found = directory.loads_arrays(model)["keys"]
+    found = directory.loads_arrays(held.model)["keys"]
     return Wanted(pa.table({name: found[name].tolist() for name in KEYS}))
 
 
-def score(model: bytes, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
     """Predicted values of n samples, between 0 and 1 if the trait has two; of a missing genotype
     the training samples' mean.
     """
-    held = directory.loads_arrays(model)
-    out = np.full(n, held["intercept"])
+    fitted = directory.loads_arrays(held.model)
+    out = np.full(n, fitted["intercept"])
     step = max(1, CHUNK_BYTES // (8 * n))
     for i in range(0, len(planes), step):
         own = slice(i, i + step)
         x = packing.standardised(
-            np.ascontiguousarray(planes[own]), n, held["mean"][own], held["scale"][own]
+            np.ascontiguousarray(planes[own]), n, fitted["mean"][own], fitted["scale"][own]
         )
-        out += held["effect"][own] @ x
-    return np.clip(out, 0, 1) if held["binary"] else out
+        out += fitted["effect"][own] @ x
+    return np.clip(out, 0, 1) if fitted["binary"] else out
 
 
 def _standardised(

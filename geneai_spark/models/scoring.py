@@ -13,10 +13,8 @@ from pyspark.sql import functions as F
 
 from geneai_spark.features import dose_kernels
 from geneai_spark.features.doses import Planes
-from geneai_spark.models.family import Wanted
+from geneai_spark.models.family import KEYS, Wanted
 from geneai_spark.tasks import Batches, fold
-
-KEYS = ("contigName", "start", "referenceAllele", "alternateAllele")
 
 
 class Found(NamedTuple):

@@ -170,7 +170,7 @@ def test_score_samples__refuses_a_cohort_that_lacks_the_variants(spark, study, t
     held = registry.load(registry.find(config.models, config.model))
     packed = doses.pack(select(spark, warehouse).scanned, 2504, np.arange(2504))
     some = packed.where("contigName != '2'")
-    found = scoring.gather(some, disease.wanted(held.model), 2504)
+    found = scoring.gather(some, disease.wanted(held), 2504)
     assert 0 < (~found.known).sum() < len(found.known)
     np.testing.assert_allclose(found.missing, (~found.known).mean())
     with pytest.raises(ModelError, match="no model 'nobody'"):

@@ -19,6 +19,7 @@ from tests.servers.processes import HOST, foreground, free_ports, running, wait_
 WORKERS = 2
 MEMORY = "1g"  # of a worker, for its executor's heap
 EXECUTOR_MEMORY = "700m"
+QUICK = "-XX:TieredStopAtLevel=1"  # the thorough compiler costs short jobs more than it saves
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Cluster:
             *("--executor-memory", EXECUTOR_MEMORY, "--driver-memory", "1g"),
             *("--conf", f"spark.driver.host={HOST}", "--conf", f"spark.driver.bindAddress={HOST}"),
             *("--conf", "spark.ui.enabled=false"),
+            *("--driver-java-options", QUICK),
+            *("--conf", f"spark.executor.extraJavaOptions={QUICK}"),
             *("--conf", f"spark.pyspark.python={sys.executable}"),
             *("--conf", "spark.sql.shuffle.partitions=3"),
             *("--conf", "spark.databricks.delta.snapshotPartitions=2"),
@@ -80,6 +83,7 @@ def start(folder: Path, memory: str = MEMORY) -> Iterator[Cluster]:
         "SPARK_HOME": str(home),
         "SPARK_LOCAL_IP": HOST,
         "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_DAEMON_JAVA_OPTS": QUICK,
         "SPARK_LOG_DIR": str(folder),
         "PYSPARK_PYTHON": sys.executable,
         "PATH": os.environ["PATH"],

@@ -151,9 +151,7 @@ def test_ingest__samples_in_another_order_are_put_in_the_cohorts(
     assert samples(spark, home, "default") == ["A", "B"]
 
 
-def test_ingest__each_file_its_own_cohort(
-    spark: SparkSession, tmp_path: Path, either_way: str
-) -> None:
+def test_ingest__each_file_its_own_cohort(spark: SparkSession, tmp_path: Path) -> None:
     home = str(tmp_path / "wh")
     (tmp_path / "x").mkdir()
     write(tmp_path / "a.vcf", text(samples=["A"], records=1))

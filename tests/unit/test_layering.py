@@ -35,6 +35,7 @@ LAYERS = (
     ("models",),
     ("registry",),
     ("report", "datasets"),
+    ("class_data",),
     ("doctor",),
     ("job",),
     ("jobs", "nightly"),

@@ -38,10 +38,10 @@ def test_train__of_test_samples_neither_label_nor_genotype_counts(spark):
         with pytest.raises(InputError, match="more than two values"):
             disease.train(study(spark, hold, made, values * 1.5, binary=False), options)
         packed = packing.pack(structured.variants(spark, made), N, np.arange(N))
-        found = scoring.gather(packed, disease.wanted(one.model), N)
+        found = scoring.gather(packed, disease.wanted(structured.stored(one)), N)
     # A tenth of the genotypes is missing: they are filled as the trees' own source filled them.
     assert (found.missing > 0).all()
-    scored = disease.score(one.model, found.planes, N)
+    scored = disease.score(structured.stored(one), found.planes, N)
     np.testing.assert_allclose(scored[80:], one.scores[80:], rtol=1e-12)
     assert one.model == two.model == three.model
     assert one.importances.equals(two.importances)

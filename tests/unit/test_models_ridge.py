@@ -54,7 +54,7 @@ def test_train__predicts_as_scikit_learns_ridge(spark):
     with packing.holding() as hold:
         given, held = study(spark, hold, MADE, y, split)
         trained = ridge.train(given, ridge.RidgeOptions(heritability=0.4))
-        wanted = ridge.wanted(trained.model)
+        wanted = ridge.wanted(structured.stored(trained))
         found = scoring.gather(held, wanted, 150)
     x = standardised(MADE, split.train)
     oracle = Ridge(alpha=400 * 0.6 / 0.4).fit(x[split.train], y[split.train])
@@ -62,7 +62,7 @@ def test_train__predicts_as_scikit_learns_ridge(spark):
     np.testing.assert_allclose(trained.scores[split.test], expected[split.test], rtol=1e-9)
     assert np.isnan(trained.scores[split.train]).all()
     np.testing.assert_allclose(trained.scores[5], expected[5], rtol=1e-9)
-    scored = ridge.score(trained.model, found.planes, 150)
+    scored = ridge.score(structured.stored(trained), found.planes, 150)
     np.testing.assert_allclose(scored, expected, rtol=1e-9)
     assert found.known.all() and len(wanted.keys) == 400
     effects = directory.loads_arrays(trained.model)["effect"]
