@@ -37,6 +37,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 	$(PIP) install --no-deps -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/.torch: requirements/torch.txt $(VENV)/.dev
+	@echo "setup: installing PyTorch"
+	$(BIN)/uv pip install -q --python $(BIN)/python -r $< || $(PIP) install -r $<
+	@touch $@
+
 $(VENV)/.java: | $(BIN)/python
 	$(SYSTEM) java
 	@touch $@
@@ -69,13 +74,13 @@ jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
 	$(MAKE) .jars/.complete
 
 .PHONY: test
-test: setup classes $(VENV)/.dev ## lint, types, and every test
+test: setup classes $(VENV)/.dev $(VENV)/.torch ## lint, types, and every test
 	$(SYSTEM) oracles
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 .PHONY: faults
-faults: setup $(VENV)/.dev ## what happens under kills, full disks, failing storage: every such test
+faults: setup $(VENV)/.dev $(VENV)/.torch ## what happens under kills, full disks, failing storage: every such test
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
 
 .PHONY: lint

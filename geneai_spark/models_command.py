@@ -84,7 +84,7 @@ def _show(models: str, name: str | None, given: Mapping[str, str]) -> list[str]:
         json.dumps(dict(held.config), indent=2, sort_keys=True),
         "",
         held.metrics,
-        *held.documents.values(),
+        *(text for name, text in held.documents.items() if name.endswith(".md")),
     ]
 
 

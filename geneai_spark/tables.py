@@ -522,6 +522,26 @@ IMPORTANCES = Table(
     statistics=("contigName", "start", "trait", "rank"),
 )
 
+EXAMPLES = Table(
+    "examples",
+    "a sample as a network sees it; of the latest training of a model",
+    ("cohort", "model", "sampleIndex"),
+    columns(
+        _COHORT,
+        ("model", TEXT, "name of the model"),
+        ("sampleIndex", INT, "position among the chosen samples, from 0"),
+        ("split", TEXT, "train, validation, test; null: the trait is not known"),
+        ("label", DOUBLE, "the trait; of two classes 1 and 0"),
+        (
+            "doses",
+            BINARY,
+            "two planes of little-endian 64-bit words, a bit a variant of the model's inputs.tsv: "
+            "00 two REF, 10 het, 01 two ALT, 11 missing",
+        ),
+    ),
+    statistics=("cohort", "model"),
+)
+
 PREDICTIONS = Table(
     "predictions",
     "a sample's score by a version of a model",
@@ -565,6 +585,7 @@ TABLES: dict[str, Table] = {
         KMER_SKETCHES,
         ASSOCIATIONS,
         IMPORTANCES,
+        EXAMPLES,
         PREDICTIONS,
     )
 }

@@ -13,7 +13,7 @@ from geneai_spark.association import phenotypes
 from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import ModelError
 from geneai_spark.features import doses
-from geneai_spark.models import FAMILIES, cases, disease, results, ridge
+from geneai_spark.models import FAMILIES, cases, disease, prediction, results
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.examples import split
 from geneai_spark.models.family import Study
@@ -22,12 +22,12 @@ from geneai_spark.table import Where
 
 
 @dataclass(frozen=True)
-class Config(JobConfig, SelectionOptions, disease.DiseaseOptions, ridge.RidgeOptions):
+class Config(JobConfig, SelectionOptions, disease.DiseaseOptions, prediction.PredictionOptions):
     """Train a model on genotypes, measure it on samples kept apart, keep a version of it."""
 
     trait: str = option("name in the table traits", example="label")
     family: str = option(
-        "disease_association (a forest, of cases and controls), genomic_prediction (GBLUP)",
+        "disease_association (a forest, of cases and controls), genomic_prediction (GBLUP, nets)",
         "disease_association",
     )
     case_above: float | None = option(
@@ -42,7 +42,7 @@ class Config(JobConfig, SelectionOptions, disease.DiseaseOptions, ridge.RidgeOpt
     def __post_init__(self) -> None:
         """Refuse unknown families and shares that leave nothing."""
         disease.DiseaseOptions.__post_init__(self)
-        ridge.RidgeOptions.__post_init__(self)
+        prediction.PredictionOptions.__post_init__(self)
         if self.family not in FAMILIES:
             raise ValueError(f"family must be one of {', '.join(FAMILIES)}")
         if not 0 <= self.min_frequency <= 0.5:
@@ -71,19 +71,20 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         ids, relatives=relatives, seed=config.seed, validation=config.validation, test=config.test
     )
     parts = results.among(whole, np.flatnonzero(np.isfinite(values)))
+    name = config.name
     with doses.holding() as hold:
         packed = doses.pack(
             chosen.scanned, len(chosen.sample_ids), chosen.rows, min_frequency=config.min_frequency
         )
         study = Study(
-            config.cohort, config.trait, ids, values, binary, parts, hold(packed), hold, config.seed
-        )
+            config.cohort, config.trait, ids, values, binary, parts, hold(packed), hold,
+            config.seed, config.warehouse, name,
+        )  # fmt: skip
         with progress.stage(f"train {config.family}", spark) as stage:
             family = FAMILIES[config.family]
             trained = family.train(study, family.Options(**config.part(family.Options)))
             measured = results.measure(study, trained)
             stage.result = results.sentence(measured)
-    name = config.name
     version = registry.add(
         config.models,
         name,
@@ -92,7 +93,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             trained.suffix,
             results.config(study, trained, measured),
             results.text(measured),
-            {"model_card.md": results.card(name, study, trained, measured)},
+            {**trained.documents, "model_card.md": results.card(name, study, trained, measured)},
         ),
     ).number
     own = Where.of(cohort=config.cohort, trait=config.trait, model=name)

@@ -150,4 +150,4 @@ def genotype_matrix(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
 
 def stored(trained: Trained) -> Contents:
     """A trained model as it comes out of a model directory."""
-    return Contents(trained.model, trained.suffix, trained.config, "", {})
+    return Contents(trained.model, trained.suffix, trained.config, "", trained.documents)

@@ -102,7 +102,7 @@ def digests(place: str, settings: Sequence[str]) -> dict[str, Any]:
     spark = session.get_session("digests", loaded.spark, storage=loaded.storage)
     found: dict[str, Any] = {}
     for table in tables.TABLES.values():
-        if table.name == "runs":
+        if table.name == "runs" or not store.exists(spark, table, f"{place}/tables"):
             continue
         df = store.read(spark, table, f"{place}/tables")
         kept = [name for name in df.columns if name not in ASIDE]

@@ -112,6 +112,20 @@ def look_up(planes, values, out):
 
 
 @numba.njit(cache=True, nogil=True)
+def look_up_by_column(planes, values, out):
+    """Write ``values[column, genotype]`` into ``out`` (rows, columns): planes of samples."""
+    rows, n = out.shape
+    for r in range(rows):
+        for w in range((n + 63) // 64):
+            low, high = planes[r, 0, w], planes[r, 1, w]
+            for bit in range(min(64, n - w * 64)):
+                l = (low >> np.uint64(bit)) & np.uint64(1)  # noqa: E741
+                h = (high >> np.uint64(bit)) & np.uint64(1)
+                c = w * 64 + bit
+                out[r, c] = values[c, l + 2 * h]
+
+
+@numba.njit(cache=True, nogil=True)
 def transpose(planes, n):
     """Turn variants' planes into samples': (records, 2, words) -> (n, 2, words of records)."""
     records = len(planes)

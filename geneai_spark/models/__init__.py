@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from geneai_spark.models import disease, ridge
+from geneai_spark.models import disease, prediction
 from geneai_spark.models.family import Family
 
-FAMILIES: Mapping[str, Family] = {"disease_association": disease, "genomic_prediction": ridge}
+FAMILIES: Mapping[str, Family] = {"disease_association": disease, "genomic_prediction": prediction}

@@ -31,6 +31,8 @@ class Study:
         doses: of the n samples, from `features.doses.pack`; nothing is imputed.
         hold: see `features.doses.holding`.
         seed: of everything random.
+        warehouse: where tables are, for families that need more of them.
+        model: the model's name.
     """
 
     cohort: str
@@ -42,6 +44,8 @@ class Study:
     doses: DataFrame
     hold: Hold
     seed: int = 42
+    warehouse: str = ""
+    model: str = ""
 
     @property
     def truth(self) -> npt.NDArray[np.int8]:
@@ -72,6 +76,8 @@ class Trained:
         importances: rows of the table ``variant_importances`` without cohort, trait and model;
             None where the family has none.
         held_out: whether scores of training samples are by parts not fitted on them.
+        baseline: the same scores by the simplest model that this one should beat.
+        documents: further files of text for the model directory, by name.
     """
 
     model: bytes
@@ -81,6 +87,8 @@ class Trained:
     numbers: Mapping[str, int | float | str] = field(default_factory=dict)
     importances: pa.Table | None = None
     held_out: bool = False
+    baseline: npt.NDArray[np.float64] | None = None
+    documents: Mapping[str, str] = field(default_factory=dict)
 
 
 #: What a variant is called, in tables and in models.

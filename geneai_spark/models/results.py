@@ -19,6 +19,7 @@ Measured: TypeAlias = Mapping[str, Classification | Regression]
 
 THRESHOLD = 0.5
 PARTS = ("train", "validation", "test")
+BASELINE = "baseline"  # what GBLUP reaches on the test samples, beside a network
 #: Metrics that the run and the configuration tell.
 TOLD = frozenset(
     ["roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "f1", "brier", "r2", "r2_low", "r2_high",
@@ -36,11 +37,14 @@ def measure(study: Study, trained: Trained) -> Measured:
     fitted on the sample, if the family tells. A part without cases or controls has none.
     """
     found: dict[str, Classification | Regression] = {}
-    for name, part in zip(PARTS, study.split, strict=True):
+    measured = [(name, trained.scores, part) for name, part in zip(PARTS, study.split, strict=True)]
+    if trained.baseline is not None:
+        measured.append((BASELINE, trained.baseline, study.split.test))
+    for name, every, part in measured:
         if name == "train" and not trained.held_out:
             continue
-        own = part[np.isfinite(trained.scores[part])]
-        truth, scores = study.values[own], trained.scores[own]
+        own = part[np.isfinite(every[part])]
+        truth, scores = study.values[own], every[own]
         if len(np.unique(truth)) < 2:
             continue
         if study.binary:
@@ -52,11 +56,29 @@ def measure(study: Study, trained: Trained) -> Measured:
     return found
 
 
+def verdict(measured: Measured) -> str:
+    """Whether a network does better than GBLUP on the same test samples; empty without one."""
+    if BASELINE not in measured or "test" not in measured:
+        return ""
+    own, base = (_estimate(measured[name]) for name in ("test", BASELINE))
+    told = f"{_skill(measured['test'])}, GBLUP's {_skill(measured[BASELINE])}"
+    if own.value <= base.value:
+        return f"The network does not beat GBLUP: {told}"
+    sure = own.low > base.high
+    return f"The network {'beats' if sure else 'is not surely better than'} GBLUP: {told}"
+
+
+def _estimate(told: Classification | Regression) -> metrics.Estimate:
+    return told.roc_auc if isinstance(told, Classification) else told.r2
+
+
 def sentence(measured: Measured) -> str:
     """The skill on the part that says most of new samples, with its interval."""
     for name in ("test", "validation", "train"):
         if name in measured:
-            return f"{'out-of-bag' if name == 'train' else name} {_skill(measured[name])}"
+            told = f"{'out-of-bag' if name == 'train' else name} {_skill(measured[name])}"
+            base = f"; GBLUP {_skill(measured[BASELINE])}" if BASELINE in measured else ""
+            return told + base
     return "no part has samples that differ, to measure on"
 
 
@@ -79,8 +101,10 @@ def text(measured: Measured) -> str:
     """``performance_metrics.txt``."""
     titles = {"test": "test samples, never looked at", "validation": "validation samples"}
     titles["train"] = "training samples, each by the trees that were not grown on it"
-    parts = [part for part in ("test", "validation", "train") if part in measured]
-    return "\n\n".join(metrics.text(titles[part], measured[part]).rstrip() for part in parts) + "\n"
+    titles[BASELINE] = "GBLUP on the same test samples"
+    parts = [part for part in ("test", BASELINE, "validation", "train") if part in measured]
+    told = [metrics.text(titles[part], measured[part]).rstrip() for part in parts]
+    return "\n\n".join([*told, *filter(None, [verdict(measured)])]) + "\n"
 
 
 def importances(study: Study, trained: Trained, model: str, version: int) -> pa.Table:
@@ -159,10 +183,11 @@ def card(name: str, study: Study, trained: Trained, measured: Measured) -> str:
         for part, told in held["samples"].items()
     )
     skill = "\n".join(f"- {part}: {_shown(told)}" for part, told in measured.items())
+    skill += f"\n\n{said}" if (said := verdict(measured)) else ""
     settings = "\n".join(
         f"- {key}: {value}"
         for key, value in trained.config.items()
-        if not isinstance(value, Mapping)
+        if not isinstance(value, (Mapping, list))
     )
     what = f"Tells cases of `{study.trait}` from controls" if study.binary else ""
     return CARD.format(

@@ -21,6 +21,7 @@ def test_this_machine_is_fit(spark: SparkSession, tmp_path: Path) -> None:
         "java",
         "jars",
         "kernel cache",
+        "classes",
         "tools",
         "spark",
         "delta",

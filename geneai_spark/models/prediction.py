@@ -1,0 +1,173 @@
+"""Genomic prediction: a trait or class from genotypes, by GBLUP or by a network.
+
+A network is worth its cost where it predicts what GBLUP does not. So GBLUP is fitted beside it on
+the same samples, and what both reach on the test samples is told together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geneai_spark import filesystems
+from geneai_spark.config import option
+from geneai_spark.errors import InputError
+from geneai_spark.features.doses import Planes
+from geneai_spark.models import inputs, ridge, torch_spark
+from geneai_spark.models.directory import Contents
+from geneai_spark.models.family import Study, Trained, Wanted
+from geneai_spark.models.ridge import RidgeOptions
+
+PREDICTORS = ("gblup", "torch")
+INPUTS = "inputs.tsv"
+
+
+@dataclass(frozen=True)
+class PredictionOptions(RidgeOptions):
+    """What predicts, and how a network is built and trained."""
+
+    predictor: str = option(
+        "genomic_prediction: gblup, or a network by torch, beside which GBLUP is fitted", "gblup"
+    )
+    max_inputs: int = option(
+        "variants that a network looks at: those that go with the trait most in training", 10_000
+    )
+    hidden: tuple[int, ...] = option("widths of a network's hidden layers", (128, 64))
+    dropout: float = option("share of a hidden layer's outputs that a step leaves out", 0.2)
+    learning_rate: float = option("Adam's", 1e-3)
+    weight_decay: float = option("penalty on squared weights", 1e-4)
+    batch: int = option("samples of a step, over all ranks", 256)
+    epochs: int = option("times that a network sees each sample, at most", 50)
+    patience: int = option(
+        "epochs without a better validation loss, then it stops; needs validation > 0; 0: never", 5
+    )
+    ranks: int = option("processes that train a network together; 0: one a slot", 1)
+    retries: int = option("times that training goes on after it lost a process", 2)
+
+    def __post_init__(self) -> None:
+        """Refuse settings outside their range."""
+        super().__post_init__()
+        if self.predictor not in PREDICTORS:
+            raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError("hidden must name the width of one layer at least")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must be 0 or more, and less than 1")
+        for name in ("max_inputs", "batch", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more")
+        for name in ("weight_decay", "patience", "ranks", "retries"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more")
+        if self.learning_rate <= 0:
+            raise ValueError("learning_rate must be more than 0")
+
+
+Options = PredictionOptions
+
+
+def train(study: Study, options: PredictionOptions) -> Trained:
+    """Fit what `predictor` names on the training samples."""
+    baseline = ridge.train(study, options) if _has_baseline(study, options) else None
+    if options.predictor == "gblup":
+        if baseline is None:
+            raise InputError(
+                f"{len(study.sample_ids):,} samples: predictor=gblup takes {ridge.MAX_SAMPLES:,} "
+                "at most; predictor=torch takes more"
+            )
+        return baseline
+    wanted = inputs.strongest(study, options.max_inputs)
+    inputs.write(study, wanted)
+    task = _task(study, options, wanted)
+    made = torch_spark.train(study.doses.sparkSession, task, options.ranks, options.retries)
+    scores = made["scores"].numpy()
+    scores[study.split.train] = np.nan  # those were fitted on the samples themselves
+    epochs = [int(told["epoch"]) for told in made["history"]]
+    config: dict[str, Any] = {
+        "family": "genomic_prediction",
+        "engine": options.predictor,
+        "variants": len(wanted.keys),
+        "network": {
+            name: getattr(options, name)
+            for name in ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "patience")
+        },
+        "epochs": epochs[-1],
+        "history": made["history"],
+    }
+    filesystems.remove_folder(task.folder)
+    return Trained(
+        model=_stored(made),
+        suffix="pth",
+        config=config,
+        scores=scores,
+        numbers={"variants": len(wanted.keys), "epochs": epochs[-1]},
+        baseline=None if baseline is None else baseline.scores,
+        documents={INPUTS: wanted.text()},
+    )
+
+
+def _has_baseline(study: Study, options: PredictionOptions) -> bool:
+    return options.predictor == "gblup" or len(study.sample_ids) <= ridge.MAX_SAMPLES
+
+
+def _task(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> Any:
+    from geneai_spark.models.torch_net import Task
+
+    spark = study.doses.sparkSession
+    chosen = {
+        name: getattr(options, name)
+        for name in ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "epochs",
+                     "patience")
+    }  # fmt: skip
+    return Task(
+        places=inputs.parts(spark, study.warehouse, study.cohort, study.model),
+        equal={"cohort": study.cohort, "model": study.model},
+        values=wanted.values(),
+        binary=study.binary,
+        folder=f"{study.warehouse.rstrip('/')}/_checkpoints/{study.cohort}-{study.model}",
+        identity=_identity(study, options, wanted),
+        seed=study.seed,
+        **chosen,
+    )
+
+
+def _identity(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> str:
+    """What a checkpoint must be of to be gone on from: the same data, settings and software."""
+    kept = {k: v for k, v in asdict(options).items() if k not in ("ranks", "retries")}
+    digest = hashlib.sha256(json.dumps([kept, study.seed, study.binary]).encode())
+    for part in (wanted.text(), "\n".join(study.sample_ids)):
+        digest.update(hashlib.sha256(part.encode()).digest())
+    for array in (study.values, *study.split):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _stored(made: dict[str, Any]) -> bytes:
+    """``trained_model.pth``: weights, and what rebuilds the network."""
+    from geneai_spark.models import torch_net
+
+    kept = {name: made[name] for name in ("binary", "arguments", "state_dict", "center", "spread")}
+    return torch_net.dump({"format": "geneai net 1", **kept})
+
+
+def wanted(held: Contents) -> Wanted:
+    """The variants that the model looks at."""
+    if held.config["engine"] == "gblup":
+        return ridge.wanted(held)
+    return Wanted(inputs.read_text(held.documents[INPUTS]).keys)
+
+
+def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+    """Probability of being a case, or the value predicted; of a missing genotype the training
+    samples' mean.
+    """
+    if held.config["engine"] == "gblup":
+        return ridge.score(held, planes, n)
+    from geneai_spark.models import torch_net
+
+    return torch_net.score(held.model, inputs.read_text(held.documents[INPUTS]), planes, n)

@@ -1,0 +1,354 @@
+"""A dense network in PyTorch, trained by one process or by many to the same weights.
+
+Each process (rank) holds its share of the samples. What a step learns from does not depend on how
+many there are: the order of samples is drawn from seed and epoch for all of them together, a rank
+takes those of the batch that it holds, dropout is drawn for the whole batch, and gradients are
+sums over ranks divided by the batch's size. So the losses of one, two or eight ranks differ by
+rounding alone. After each epoch rank 0 leaves a checkpoint, from which any number of ranks goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from geneai_spark import filesystems
+from geneai_spark.features import dose_kernels
+from geneai_spark.features.doses import Planes
+from geneai_spark.models import inputs
+from geneai_spark.models.inputs import Inputs, Shard
+from geneai_spark.stored import Part
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+CHECKPOINT, DONE, ERROR = "checkpoint.pt", "trained.pt", "error-"
+HISTORY = "history.json"
+EVALUATED = 4096  # samples that are scored at once
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a rank is told; plain values, which go to it as a pickle.
+
+    Attributes:
+        places: the files of the examples.
+        equal: cohort and model, whose rows of ``examples`` are meant.
+        values: from `Inputs.values`, (variants, 4).
+        binary: whether the trait has two classes.
+        folder: URI where ranks leave checkpoints, history and errors.
+        identity: of this training: a checkpoint of another one is not gone on from.
+        hidden: width of each hidden layer.
+        batch: samples of a step, over all ranks.
+        patience: epochs without a better validation loss before training stops; 0: never.
+    """
+
+    places: Sequence[Part]
+    equal: Mapping[str, str]
+    values: npt.NDArray[np.float32]
+    binary: bool
+    folder: str
+    identity: str
+    hidden: tuple[int, ...]
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    batch: int
+    epochs: int
+    patience: int
+    seed: int
+
+
+class Net(nn.Module):
+    """Dense layers with ReLU and dropout, and one output: a logit, or the standardised trait."""
+
+    def __init__(self, width: int, hidden: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        sizes = [width, *hidden, 1]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.dropout = dropout
+
+    def forward(self, x: torch.Tensor, masks: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
+        """(m, width) -> (m,). Masks, (m, hidden) of 0 and 1, say what dropout keeps."""
+        *inner, last = self.layers
+        for i, layer in enumerate(inner):
+            x = torch.relu(layer(x))
+            if masks is not None and self.dropout:
+                x = x * masks[i] / (1 - self.dropout)
+        return last(x).squeeze(1)  # type: ignore[no-any-return]
+
+
+def load(data: bytes) -> dict[str, Any]:
+    """What :func:`dump` wrote: tensors and plain values; a file that asks for more is refused."""
+    found: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return found
+
+
+def dump(values: Mapping[str, Any]) -> bytes:
+    """Tensors and plain values as bytes."""
+    sink = io.BytesIO()
+    torch.save(dict(values), sink)
+    return sink.getvalue()
+
+
+def rebuild(held: Mapping[str, Any]) -> Net:
+    """The network of a stored model: its arguments, then its weights."""
+    net = Net(**held["arguments"])
+    net.load_state_dict(held["state_dict"])
+    net.eval()
+    return net
+
+
+# ---------------------------------------------------------------- a rank
+
+
+def run(task: Task) -> None:
+    """Train as one of the ranks that torchrun started; what TorchDistributor is given.
+
+    Raises:
+        Exception: as text also in the task's folder, where the driver finds it.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    try:
+        with _group():
+            _train(task, rank, int(os.environ.get("WORLD_SIZE", "1")))
+    except BaseException as error:
+        told = {"kind": type(error).__name__, "text": traceback.format_exc()}
+        filesystems.write(f"{task.folder}/{ERROR}{rank}.json", json.dumps(told).encode())
+        raise
+
+
+@contextmanager
+def _group() -> Iterator[None]:
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _train(task: Task, rank: int, world: int) -> None:
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    trainer = _Trainer(task, device, rank, world)
+    trainer.resume()
+    dist.barrier()
+    while not trainer.finished:
+        trainer.epoch()
+        if rank == 0:
+            trainer.save()
+        dist.barrier()
+    scores = trainer.scores()
+    if rank == 0:
+        best = trainer.best["state_dict"]
+        filesystems.write(
+            f"{task.folder}/{DONE}",
+            dump(
+                {
+                    "identity": task.identity,
+                    "binary": task.binary,
+                    "arguments": trainer.arguments,
+                    "state_dict": best,
+                    "center": trainer.center,
+                    "spread": trainer.spread,
+                    "history": trainer.history,
+                    "scores": torch.from_numpy(scores),
+                }
+            ),
+        )
+    dist.barrier()
+
+
+class _Trainer:
+    """A rank's part in the training."""
+
+    def __init__(self, task: Task, device: torch.device, rank: int, world: int) -> None:
+        self.task, self.device, self.rank, self.world = task, device, rank, world
+        everyone = inputs.read(task.places, task.equal, planes=False)  # small columns of all files
+        self.n = int(everyone.index.max()) + 1
+        training = np.sort(everyone.index[everyone.split == "train"])
+        known = everyone.label[everyone.split == "train"]
+        self.center, self.spread = 0.0, 1.0
+        if not task.binary:
+            self.center, self.spread = float(np.mean(known)), float(np.std(known)) or 1.0
+        self.samples = len(training)
+        self.validated = int((everyone.split == "validation").sum())
+        self.shard = inputs.read(task.places[rank::world], task.equal)
+        self.mine = np.full(self.samples, -1)  # row of the shard by place in `training`
+        own = np.flatnonzero(self.shard.split == "train")
+        self.mine[np.searchsorted(training, self.shard.index[own])] = own
+        self.arguments: dict[str, Any] = {
+            "width": len(task.values), "hidden": list(task.hidden), "dropout": task.dropout
+        }  # fmt: skip
+        torch.manual_seed(task.seed)
+        net = Net(**self.arguments).to(device)
+        ids = [device.index] if device.type == "cuda" else None
+        self.net = nn.parallel.DistributedDataParallel(net, device_ids=ids)
+        self.optimizer = torch.optim.Adam(
+            net.parameters(), lr=task.learning_rate, weight_decay=task.weight_decay
+        )
+        self.done = 0
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {}
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or the validation loss has not fallen for ``patience`` of them."""
+        late = self.task.patience and self.done - self.best.get("epoch", 0) >= self.task.patience
+        return self.done >= self.task.epochs or bool(late and self.validated)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of this training, if there is one."""
+        uri = f"{self.task.folder}/{CHECKPOINT}"
+        if not filesystems.exists(uri):
+            return
+        file = filesystems.open_input(uri)
+        try:
+            held = load(file.read_at(file.size(), 0))
+        finally:
+            file.close()
+        if held["identity"] == self.task.identity:
+            self.net.module.load_state_dict(held["state_dict"])
+            self.optimizer.load_state_dict(held["optimizer"])
+            self.done, self.history, self.best = held["done"], held["history"], held["best"]
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all, and the history for those who watch."""
+        held = {
+            "identity": self.task.identity,
+            "state_dict": self.net.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+            "history": self.history,
+            "best": self.best,
+        }
+        filesystems.write(f"{self.task.folder}/{CHECKPOINT}", dump(held))
+        told = json.dumps(self.history).encode()
+        filesystems.write(f"{self.task.folder}/{HISTORY}", told)
+
+    def epoch(self) -> None:
+        """Go through all training samples once, then look at the validation samples."""
+        task = self.task
+        order = np.random.default_rng([task.seed, self.done]).permutation(self.samples)
+        total = 0.0
+        self.net.train()  # type: ignore[no-untyped-call]
+        for step, first in enumerate(range(0, self.samples, task.batch)):
+            places = order[first : first + task.batch]
+            total += self._step(places, (self.done * 1_000_003 + step))
+        losses = torch.tensor([total, *self._validation()], dtype=torch.float64)
+        losses = losses.to(self.device)
+        dist.all_reduce(losses)
+        self.done += 1
+        told = {"epoch": float(self.done), "train_loss": losses[0].item() / self.samples}
+        if self.validated:
+            told["validation_loss"] = losses[1].item() / self.validated
+        self.history.append(told)
+        loss = told.get("validation_loss", -float(self.done))  # without validation the last counts
+        if not self.best or loss < self.best["loss"]:
+            weights = {k: v.detach().cpu().clone() for k, v in self.net.module.state_dict().items()}
+            self.best = {"epoch": self.done, "loss": loss, "state_dict": weights}
+
+    def _step(self, places: Ints, number: int) -> float:
+        """A step on the samples at these places of all; the loss of this rank's, summed."""
+        rows = self.mine[places]
+        own = np.flatnonzero(rows >= 0)
+        x, y = self._batch(rows[own])
+        masks = self._masks(len(places), own, number)
+        with self._precision():
+            loss = self._loss(self.net(x, masks), y)
+        self.optimizer.zero_grad(set_to_none=True)
+        mean = loss * (self.world / len(places))  # DDP takes the mean over ranks
+        mean.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.item()
+
+    def _masks(self, size: int, own: Ints, number: int) -> list[torch.Tensor]:
+        """What dropout keeps of this rank's samples, drawn for all of the batch."""
+        generator = torch.Generator(self.device).manual_seed(self.task.seed * 7919 + number)
+        keep = 1 - self.task.dropout
+        rows = torch.from_numpy(own).to(self.device)
+        made = []
+        for width in self.task.hidden if self.task.dropout else ():
+            drawn = torch.rand(size, width, generator=generator, device=self.device)
+            made.append((drawn[rows] < keep).float())
+        return made
+
+    def _batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.from_numpy(inputs.decode(self.shard.planes[rows], self.task.values))
+        y = (self.shard.label[rows] - self.center) / self.spread
+        return x.to(self.device), torch.from_numpy(y).float().to(self.device)
+
+    def _precision(self) -> Any:
+        """Half precision where a GPU multiplies."""
+        if self.device.type == "cuda":
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+    def _loss(self, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Summed over samples."""
+        if self.task.binary:
+            return nn.functional.binary_cross_entropy_with_logits(out.float(), y, reduction="sum")
+        return nn.functional.mse_loss(out.float(), y, reduction="sum")
+
+    @torch.no_grad()
+    def _validation(self) -> list[float]:
+        self.net.eval()
+        rows, total = np.flatnonzero(self.shard.split == "validation"), 0.0
+        for first in range(0, len(rows), EVALUATED):
+            x, y = self._batch(rows[first : first + EVALUATED])
+            total += self._loss(self.net.module(x), y).item()
+        return [total]
+
+    def scores(self) -> npt.NDArray[np.float64]:
+        """Of all samples, by the best weights, (n,): of rank 0 complete."""
+        net = rebuild({"arguments": self.arguments, "state_dict": self.best["state_dict"]})
+        out = torch.zeros(self.n, dtype=torch.float64)
+        own = predict(net, self.shard, self.task)
+        out[torch.from_numpy(self.shard.index)] = torch.from_numpy(own)
+        out = out.to(self.device)
+        dist.all_reduce(out)
+        return out.cpu().numpy() * self.spread + self.center  # of two classes times 1, plus 0
+
+
+@torch.no_grad()
+def predict(net: Net, shard: Shard, task: Task) -> npt.NDArray[np.float64]:
+    """Outputs of a shard's samples: probabilities, or standardised values, (m,)."""
+    made = []
+    for first in range(0, len(shard.index), EVALUATED):
+        x = inputs.decode(shard.planes[first : first + EVALUATED], task.values)
+        made.append(net(torch.from_numpy(x)).double())
+    out = torch.cat(made) if made else torch.zeros(0, dtype=torch.float64)
+    return (torch.sigmoid(out) if task.binary else out).numpy()
+
+
+@torch.no_grad()
+def score(model: bytes, wanted: Inputs, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+    """Probabilities of being a case, or the values predicted, of n samples.
+
+    Args:
+        model: ``trained_model.pth``.
+        planes: of the wanted variants in their order, (variants, 2, words).
+    """
+    held = load(model)
+    net, values = rebuild(held), wanted.values()
+    turned = dose_kernels.transpose(np.ascontiguousarray(planes), n)
+    out = np.empty(n)
+    for first in range(0, n, EVALUATED):
+        x = inputs.decode(turned[first : first + EVALUATED], values)
+        made = net(torch.from_numpy(x)).double()
+        out[first : first + EVALUATED] = (torch.sigmoid(made) if held["binary"] else made).numpy()
+    return np.asarray(out * held["spread"] + held["center"])

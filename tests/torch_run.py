@@ -1,0 +1,100 @@
+"""A network trained in several ways by one application; what each came to, as JSON.
+
+Run by Python or spark-submit: HOME (a folder for tables), OUT (a local file), and the ways:
+``plain``, or ``killed``, in which a rank is killed once its second epoch is done.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geneai_spark import session
+from geneai_spark.features import doses as packing
+from geneai_spark.models import prediction
+from geneai_spark.models.examples import Split
+from geneai_spark.models.family import Study
+from tests import structured
+
+N, M, RANKS = 400, 200, 2
+SPLIT = Split(np.arange(0, 260), np.arange(260, 330), np.arange(330, 400))
+EPOCHS = 6
+
+
+def study(spark: Any, hold: Any, home: str) -> Study:
+    """Four hundred samples whose trait is the sum of twenty variants, and noise."""
+    rng = np.random.default_rng(8)
+    made = rng.binomial(2, 0.3, (M, N)).astype(float)
+    values = made[:20].sum(axis=0) + rng.normal(0, 2, N)
+    packed = hold(packing.pack(structured.variants(spark, made), N, np.arange(N)))
+    ids = [f"s{i}" for i in range(N)]
+    return Study("default", "y", ids, values, False, SPLIT, packed, hold, 3, home, "net")
+
+
+def ranks() -> list[int]:
+    """Processes of ranks: those that torchrun started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        is_script = any(word.endswith(b"train.py") for word in command[-2:])
+        if is_script and b"-m" not in command and b"RANK=1" in variables:
+            found.append(int(folder.name))
+    return found
+
+
+def kill_one(home: str, done: list[int]) -> None:
+    """Kill rank 1 after its second epoch."""
+    history = Path(home) / "_checkpoints" / "default-net" / "history.json"
+    while not done:
+        try:
+            if len(json.loads(history.read_text())) >= 2 and (found := ranks()):
+                os.kill(found[-1], signal.SIGKILL)
+                done.append(found[-1])
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.02)
+
+
+def main(home: str, out: str, *ways: str) -> None:
+    """Train in each way."""
+    spark = session.get_session("torch")
+    told: dict[str, Any] = {}
+    with packing.holding() as hold:
+        given = study(spark, hold, home)
+        options = prediction.PredictionOptions(
+            predictor="torch", hidden=(16, 8), batch=64, epochs=EPOCHS, patience=0,
+            max_inputs=150, learning_rate=5e-3, ranks=RANKS if "spark://" in spark.sparkContext.master else 1,
+        )  # fmt: skip
+        for way in ways:
+            killed: list[int] = []
+            if way == "killed":
+                killer = threading.Thread(target=kill_one, args=(home, killed), daemon=True)
+                killer.start()
+            said = io.StringIO()
+            with redirect_stderr(said):
+                trained = prediction.train(given, options)
+            told[way] = {
+                "history": trained.config["history"],
+                "scores": trained.scores[SPLIT.test].tolist(),
+                "killed": len(killed),
+                "said": said.getvalue(),
+            }
+    Path(out).write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
