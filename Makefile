@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SYSTEM := deployment/deployment_scripts/setup.sh
-EXTRAS := torch tensorflow mlflow serving notebooks kerberos
+OTHERS := tensorflow mlflow serving notebooks kerberos
+EXTRAS := torch $(OTHERS)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command "make lock" pyproject.toml
 
@@ -64,8 +65,11 @@ $(VENV)/.classes: $(VENV)/.core .jars/.complete | $(VENV)/.warm
 .PHONY: classes
 classes: setup $(VENV)/.classes ## commands start some seconds earlier (190 MB, half a minute to make)
 
-.PHONY: extra-torch extra-tensorflow extra-mlflow extra-serving extra-notebooks
-$(EXTRAS:%=extra-%): extra-%: setup ## (extra-torch, extra-mlflow, …) add an optional part
+.PHONY: extra-torch $(OTHERS:%=extra-%)
+extra-torch: setup ## add PyTorch, for networks (some 6 GB)
+	$(PIP) install -r requirements/torch.txt
+
+$(OTHERS:%=extra-%): extra-%: setup ## (extra-mlflow, extra-serving, …) add an optional part
 	$(PIP) install -r requirements/$*.txt
 
 .PHONY: jars
