@@ -38,9 +38,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 	$(PIP) install --no-deps -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.torch: requirements/torch.txt $(VENV)/.dev
-	@echo "setup: installing PyTorch"
-	$(BIN)/uv pip install -q --python $(BIN)/python -r $< || $(PIP) install -r $<
+TESTED := requirements/torch.txt requirements/mlflow.txt
+$(VENV)/.extras: $(TESTED) $(VENV)/.dev
+	@echo "setup: installing PyTorch and MLflow"
+	$(BIN)/uv pip install -q --python $(BIN)/python $(TESTED:%=-r %) || $(PIP) install $(TESTED:%=-r %)
 	@touch $@
 
 $(VENV)/.java: | $(BIN)/python
@@ -78,13 +79,13 @@ jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
 	$(MAKE) .jars/.complete
 
 .PHONY: test
-test: setup classes $(VENV)/.dev $(VENV)/.torch ## lint, types, and every test
+test: setup classes $(VENV)/.dev $(VENV)/.extras ## lint, types, and every test
 	$(SYSTEM) oracles
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 .PHONY: faults
-faults: setup $(VENV)/.dev $(VENV)/.torch ## what happens under kills, full disks, failing storage: every such test
+faults: setup $(VENV)/.dev $(VENV)/.extras ## what happens under kills, full disks, failing storage: every such test
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
 
 .PHONY: lint

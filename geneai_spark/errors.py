@@ -11,6 +11,7 @@
     │   └── ConflictError      another run has changed the table at the same time
     │       └── OvertakenError    and what it stored is what was to be stored
     ├── ModelError             a stored model is incomplete, changed, or not of a form we read
+    ├── TrackingError          MLflow does not take what it is told
     └── InputError             an input file cannot be taken in as asked
         ├── FormatError        a file breaks its format: file, line, field, expected, found
         │   └── BgzfError      damaged compression: truncated, corrupt, no EOF block
@@ -61,6 +62,10 @@ class OvertakenError(ConflictError):
 
 class ModelError(GeneaiError):
     """A stored model is incomplete, damaged, changed, or holds what a model may not."""
+
+
+class TrackingError(GeneaiError):
+    """MLflow does not take what it is told; the model itself is stored."""
 
 
 class InputError(GeneaiError):

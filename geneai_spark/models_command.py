@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from geneai_spark import registry
+from geneai_spark import registry, tracking
 from geneai_spark.config import JobConfig, load
 from geneai_spark.errors import ConfigError, GeneaiError
 
@@ -14,7 +14,9 @@ USAGE = """usage: geneai models list|show|promote|export [MODEL] [key=value ...]
 
   list     every version: samples it was trained on, its AUC, its names
   show     a version's configuration, metrics and model card
-  promote  MODEL as=champion: have a name point to a version
+  promote  MODEL as=champion: have a name point to a version; only if it reaches
+           at_least=test_roc_auc:0.6, and with if_better=test_roc_auc is above the one that has
+           the name, on the same test samples; mlflow=URI: MLflow's alias, too
   export   MODEL to=FOLDER: copy a version's directory, checked
 
 MODEL is a name (its latest version), name/3 or name@champion; models=URI is their folder (models).
@@ -35,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
     models = given.pop("models", "models")
     storage = [f"{key}={value}" for key, value in given.items() if key.startswith("storage.")]
     needs = {"list": 0, "show": 1, "promote": 1, "export": 1}
-    extra = {"promote": {"as"}, "export": {"to"}}.get(action, set())
+    extra = {"promote": {"as", "at_least", "if_better", "mlflow"}, "export": {"to"}}.get(
+        action, set()
+    )
     unknown = {key for key in given if not key.startswith("storage.")} - extra
     if action not in needs or len(named) < needs[action] or len(named) > 1 or unknown:
         what = f"no setting {min(unknown)!r}\n" if unknown else ""
@@ -89,7 +93,15 @@ def _show(models: str, name: str | None, given: Mapping[str, str]) -> list[str]:
 
 
 def _promote(models: str, name: str | None, given: Mapping[str, str]) -> list[str]:
-    version = registry.promote(models, str(name), given.get("as", "champion"))
+    alias = given.get("as", "champion")
+    least = dict(_threshold(word) for word in given.get("at_least", "").split(",") if word)
+    version = registry.promote(
+        models, str(name), alias, at_least=least, if_better=given.get("if_better")
+    )
+    wanted = given.get("mlflow", "auto")
+    uri = tracking.uri_of(wanted, models)
+    if uri is not None and (wanted != "auto" or tracking.is_there(uri)):
+        tracking.promote(uri, version, alias)
     return [f"{version.name}/{version.number} is {', '.join(version.aliases)}"]
 
 
@@ -97,6 +109,15 @@ def _export(models: str, name: str | None, given: Mapping[str, str]) -> list[str
     version = registry.find(models, str(name))
     registry.export(version, given["to"])
     return [f"{version.name}/{version.number} is in {given['to']}"]
+
+
+def _threshold(word: str) -> tuple[str, float]:
+    """``metric:number``."""
+    metric, _, number = word.partition(":")
+    try:
+        return metric, float(number)
+    except ValueError:
+        raise ConfigError(f"at_least={word}: expected metric:number") from None
 
 
 ACTIONS: Mapping[str, Callable[[str, str | None, Mapping[str, str]], list[str]]] = {

@@ -109,19 +109,63 @@ def find(models: str, wanted: str) -> Version:
     return chosen[0]
 
 
-def promote(models: str, wanted: str, alias: str = "champion") -> Version:
+def promote(
+    models: str,
+    wanted: str,
+    alias: str = "champion",
+    *,
+    at_least: Mapping[str, float] | None = None,
+    if_better: str | None = None,
+) -> Version:
     """Have an alias point to a version.
 
+    Args:
+        at_least: metrics, as ``model_config.json`` names them, and what they must reach.
+        if_better: a metric in which the version must be above the one that has the alias, which
+            must have been measured on the same test samples.
+
     Raises:
-        ModelError: there is no such version, or the alias is no name.
+        ModelError: there is no such version, the alias is no name, or a condition is not met.
     """
     if not _NAME.fullmatch(alias) or alias.isdecimal():
         raise ModelError(f"alias {alias!r}: expected a name such as champion")
     version = find(models, wanted)
+    for metric, least in (at_least or {}).items():
+        if (found := _metric(version, metric)) < least:
+            raise ModelError(f"{version.name}/{version.number}: {metric} {found:.4g} < {least:g}")
+    if if_better is not None and alias in aliases(models, version.name):
+        _check_better(version, find(models, f"{version.name}@{alias}"), if_better)
     held = {**aliases(models, version.name), alias: version.number}
     uri = f"{_home(models, version.name)}/{ALIASES}"
     filesystems.write(uri, (json.dumps(held, indent=2, sort_keys=True) + "\n").encode())
     return find(models, f"{version.name}/{version.number}")
+
+
+def _metric(version: Version, metric: str) -> float:
+    told: Mapping[str, float] = load(version).config.get("metrics", {})
+    if metric not in told:
+        there = ", ".join(sorted(told)) or "none"
+        raise ModelError(
+            f"{version.name}/{version.number} has no metric {metric!r}: it has {there}"
+        )
+    return float(told[metric])
+
+
+def _check_better(version: Version, other: Version, metric: str) -> None:
+    if other.number == version.number:
+        return
+    measured = [load(one).config.get("test_samples") for one in (version, other)]
+    if measured[0] is None or measured[0] != measured[1]:
+        raise ModelError(
+            f"{version.name}/{version.number} and /{other.number} were not measured on the same "
+            "test samples: train them with one seed, one test share, one cohort"
+        )
+    ours, theirs = _metric(version, metric), _metric(other, metric)
+    if ours <= theirs:
+        raise ModelError(
+            f"{version.name}/{version.number}: {metric} {ours:.4g} is not above the {theirs:.4g} "
+            f"of /{other.number}"
+        )
 
 
 def export(version: Version, uri: str) -> None:

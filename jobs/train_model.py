@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import SparkSession
 
-from geneai_spark import job, progress, registry, selection, store, stored, tables
+from geneai_spark import job, progress, registry, selection, store, stored, tables, tracking
 from geneai_spark.association import phenotypes
 from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import ModelError
@@ -35,6 +35,11 @@ class Config(JobConfig, SelectionOptions, disease.DiseaseOptions, prediction.Pre
     )
     model: str | None = option("the model's name; null: family and trait", None)
     models: str = option("URI of the folder of model directories", "models")
+    mlflow: str = option(
+        "MLflow's tracking URI; auto: a SQLite file in the models' folder, if MLflow is installed; "
+        "none",
+        "auto",
+    )
     min_frequency: float = option("use variants of at least this minor allele frequency", 0.0)
     validation: float = option("share of samples kept for validation, by hash", 0.0)
     test: float = option("share of samples kept for the test, by hash", 0.2)
@@ -72,6 +77,11 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     )
     parts = results.among(whole, np.flatnonzero(np.isfinite(values)))
     name = config.name
+    told_to = tracking.uri_of(config.mlflow, config.models)
+    versions = {
+        table.name: store.version(spark, table, config.warehouse)
+        for table in (tables.VARIANTS, tables.SAMPLES, tables.TRAITS, tables.KINSHIP)
+    }
     with doses.holding() as hold:
         packed = doses.pack(
             chosen.scanned, len(chosen.sample_ids), chosen.rows, min_frequency=config.min_frequency
@@ -85,17 +95,18 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             trained = family.train(study, family.Options(**config.part(family.Options)))
             measured = results.measure(study, trained)
             stage.result = results.sentence(measured)
-    version = registry.add(
+    made = registry.add(
         config.models,
         name,
         Contents(
             trained.model,
             trained.suffix,
-            results.config(study, trained, measured),
+            {**results.config(study, trained, measured), "tables": versions},
             results.text(measured),
             {**trained.documents, "model_card.md": results.card(name, study, trained, measured)},
         ),
-    ).number
+    )
+    version = made.number
     own = Where.of(cohort=config.cohort, trait=config.trait, model=name)
     if trained.importances is not None:
         rows = results.importances(study, trained, name, version)
@@ -108,6 +119,17 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         config.warehouse,
         Where.of(cohort=config.cohort, model=name),
     )
+    if told_to is not None:
+        with progress.stage("mlflow") as stage:
+            logged = tracking.log(
+                told_to,
+                made,
+                parameters={"job": "train_model", **config.redact()},
+                tags={f"table.{table}": str(number) for table, number in versions.items()},
+                metrics=results.numbers(measured),
+                history=trained.config.get("history", ()),
+            )
+            stage.result = f"run {logged.run_id}"
     return {
         **chosen.counts,
         "model": name,

@@ -42,6 +42,7 @@ JOBS = {
         "trees=20",
         "test=0.3",
         "models={place}/models",
+        "mlflow=none",
     ],
     "score_samples": ["model=disease_association_height", "models={place}/models"],
     "make_report": ["output={place}/report.html"],

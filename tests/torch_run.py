@@ -77,7 +77,8 @@ def main(home: str, out: str, *ways: str) -> None:
         given = study(spark, hold, home)
         options = prediction.PredictionOptions(
             predictor="torch", hidden=(16, 8), batch=64, epochs=EPOCHS, patience=0,
-            max_inputs=150, learning_rate=5e-3, ranks=RANKS if "spark://" in spark.sparkContext.master else 1,
+            max_inputs=150, learning_rate=5e-3,
+            ranks=RANKS if "spark://" in spark.sparkContext.master else 1,
         )  # fmt: skip
         for way in ways:
             killed: list[int] = []

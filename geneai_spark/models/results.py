@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -163,11 +164,17 @@ def config(study: Study, trained: Trained, measured: Measured) -> dict[str, Any]
         "binary": study.binary,
         "threshold": THRESHOLD if study.binary else None,
         "seed": study.seed,
+        "test_samples": digest(study.sample_ids[i] for i in study.split.test),
         "samples": {
             name: {"samples": len(part), **_cases(study, part)}
             for name, part in zip(PARTS, study.split, strict=True)
         },
     }
+
+
+def digest(names: Iterable[str]) -> str:
+    """Tells one set of samples from another, and nobody's name."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
 
 
 def _cases(study: Study, part: npt.NDArray[np.int64]) -> dict[str, int]:

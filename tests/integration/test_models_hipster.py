@@ -43,7 +43,9 @@ def trained(spark, study):
     """The job's metrics."""
     folder, warehouse, _ = study
     models = str(folder / "models")
-    config = train_model.Config(trait="label", warehouse=warehouse, models=models, trees=100)
+    config = train_model.Config(
+        trait="label", warehouse=warehouse, models=models, trees=100, mlflow="none"
+    )
     return train_model.run(spark, config)
 
 
@@ -149,6 +151,7 @@ def test_train_model__permuted_labels_show_no_skill(spark, study):
         models=str(folder / "models"),
         trees=60,
         variants_per_split=0.02,
+        mlflow="none",
     )
     told = train_model.run(spark, config)
     assert told["test_roc_auc_low"] < 0.5

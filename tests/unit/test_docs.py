@@ -60,6 +60,9 @@ def test_readme__make_targets_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     named = set(re.findall(r"(?:`|^)make ([a-z0-9-]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named
+    others = re.search(r"^OTHERS := (.+)$", makefile, re.MULTILINE)
+    assert others is not None
+    named -= {f"extra-{name}" for name in others[1].split()}
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
 

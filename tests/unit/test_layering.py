@@ -34,6 +34,7 @@ LAYERS = (
     ("association",),
     ("models",),
     ("registry",),
+    ("tracking",),
     ("report", "datasets"),
     ("class_data",),
     ("doctor",),

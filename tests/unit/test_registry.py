@@ -12,10 +12,11 @@ from geneai_spark.errors import ConfigError, ModelError
 from geneai_spark.models.directory import Contents
 
 
-def contents(model: bytes = b"model") -> Contents:
+def contents(model: bytes = b"model", auc: float = 0.75, test: str = "same") -> Contents:
     held = {
         "family": "disease_association",
-        "metrics": {"test_roc_auc": 0.75},
+        "metrics": {"test_roc_auc": auc},
+        "test_samples": test,
         "samples": {"train": {"samples": 80, "cases": 30}},
     }
     return Contents(model, "pkl", held, "AUC 0.75\n", {"model_card.md": "# Card\n"})
@@ -85,3 +86,33 @@ def test_models_command__lists_shows_promotes_and_exports(
     for words in (["nonsense"], ["show"], ["export", "a"], ["list", "colour=red"], []):
         assert cli.main(["models", *words]) == 2
     assert cli.main(["models", "list", f"models={tmp_path}/none"]) == 0
+
+
+def test_promote__only_what_reaches_a_threshold_and_is_better_on_the_same_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = str(tmp_path)
+    registry.add(models, "a", contents(auc=0.75))
+    registry.add(models, "a", contents(auc=0.80))
+    registry.add(models, "a", contents(auc=0.75))
+    registry.add(models, "a", contents(auc=0.99, test="others"))
+    words = ["models", "promote", "a/1", f"models={models}", "as=champion", "mlflow=none"]
+    assert cli.main([*words, "at_least=test_roc_auc:0.76"]) == 1
+    assert "a/1: test_roc_auc 0.75 < 0.76" in capsys.readouterr().err
+    assert cli.main([*words, "at_least=test_r2:0.1"]) == 1
+    assert "no metric 'test_r2': it has test_roc_auc" in capsys.readouterr().err
+    assert cli.main([*words, "at_least=test_roc_auc"]) == 2
+    assert "expected metric:number" in capsys.readouterr().err
+    assert registry.aliases(models, "a") == {}
+    # Nobody is champion yet: there is nothing to be better than.
+    assert cli.main([*words, "at_least=test_roc_auc:0.75", "if_better=test_roc_auc"]) == 0
+    words[2] = "a/3"
+    capsys.readouterr()
+    assert cli.main([*words, "if_better=test_roc_auc"]) == 1
+    assert "a/3: test_roc_auc 0.75 is not above the 0.75 of /1" in capsys.readouterr().err
+    words[2] = "a/4"
+    assert cli.main([*words, "if_better=test_roc_auc"]) == 1
+    assert "were not measured on the same test samples" in capsys.readouterr().err
+    words[2] = "a/2"
+    assert cli.main([*words, "if_better=test_roc_auc"]) == 0
+    assert registry.find(models, "a@champion").number == 2
