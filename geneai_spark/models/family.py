@@ -33,6 +33,7 @@ class Study:
         seed: of everything random.
         warehouse: where tables are, for families that need more of them.
         model: the model's name.
+        relatives: pairs of positions of relatives.
     """
 
     cohort: str
@@ -46,6 +47,7 @@ class Study:
     seed: int = 42
     warehouse: str = ""
     model: str = ""
+    relatives: Sequence[tuple[int, int]] = ()
 
     @property
     def truth(self) -> npt.NDArray[np.int8]:
