@@ -560,6 +560,49 @@ PREDICTIONS = Table(
     statistics=("cohort", "sampleId"),
 )
 
+EVALUATIONS = Table(
+    "evaluations",
+    "a measurement of a family of models on a trait: by evaluate_model",
+    ("cohort", "trait", "family", "kind", "part", "metric"),
+    columns(
+        _COHORT,
+        ("trait", TEXT, "the trait predicted"),
+        ("family", TEXT, "the family of models, or what it was called in the comparison"),
+        (
+            "kind",
+            TEXT,
+            "fold, pooled (all folds' held-out scores), group (of these), learning, null (permuted "
+            "labels), chance (mean of null), compare (difference to another family)",
+        ),
+        (
+            "part",
+            TEXT,
+            "fold: its number, from 1; group: its name; learning: share of the training samples; "
+            "null: seed of the permutation; compare: the other family; else all",
+        ),
+        ("trainSamples", INT, "samples trained on; pooled, group: the mean of the folds'"),
+        ("samples", INT, "samples measured: none was trained on"),
+        ("cases", INT, "cases among them; null for a trait that is a number"),
+        ("metric", TEXT, "roc_auc, pr_auc, accuracy, brier; of a number r2, pearson_r, rmse"),
+        ("value", DOUBLE, "of the metric; compare: family minus the other family"),
+        ("low", DOUBLE, "lower end of the 95 % interval; null: it has none"),
+        ("high", DOUBLE, "upper end of the 95 % interval"),
+        (
+            "pValue",
+            DOUBLE,
+            "chance: (1 + permutations that reach the value of all training samples) / (1 + "
+            "permutations); else null",
+        ),
+        (
+            "flags",
+            TEXTS,
+            "chance: leak, if the interval of the mean lies above what chance is; null: skill, if "
+            "its own interval does; empty: nothing is wrong",
+        ),
+    ),
+    statistics=("cohort", "trait", "family", "kind"),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -587,5 +630,6 @@ TABLES: dict[str, Table] = {
         IMPORTANCES,
         EXAMPLES,
         PREDICTIONS,
+        EVALUATIONS,
     )
 }

@@ -1,4 +1,4 @@
-"""The trait that a model is to predict, from the table ``traits``."""
+"""The trait that a model is to predict, and groups of samples, from the table ``traits``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from geneai_spark.errors import InputError
 
@@ -39,3 +40,24 @@ def label(
         what = "of one class" if binary else "of one value"
         raise InputError(f"trait {trait!r}: the chosen samples with a value are {what} only")
     return own, binary
+
+
+def groups(sample_ids: Sequence[str], traits: pa.Table, trait: str) -> list[str | None]:
+    """The value of a trait as a group's name, in the order of the samples; None where missing.
+
+    Args:
+        sample_ids: the samples.
+        traits: of the trait's rows ``sampleId``, ``value`` and ``text``.
+        trait: its name, for errors.
+
+    Raises:
+        InputError: no sample has it.
+    """
+    names = {
+        row["sampleId"]: row["text"] if row["value"] is None else f"{row['value']:g}"
+        for row in traits.select(["sampleId", "value", "text"]).to_pylist()
+    }
+    found = [names.get(sample) for sample in sample_ids]
+    if not any(found):
+        raise InputError(f"group: none of the chosen samples has the trait {trait!r}")
+    return found

@@ -21,6 +21,8 @@ Integers = npt.NDArray[np.int64]
 
 #: Folds of cross-validation are drawn apart from the split: each fold has of all its parts.
 _FOLDS = b"folds"
+#: And so are shares of the samples: a share has of all parts and folds.
+_SHARES = b"shares"
 
 
 class Split(NamedTuple):
@@ -123,6 +125,25 @@ def folds(
     if k < 2:
         raise InputError(f"k={k}: cross-validation needs two folds at least")
     return (_uniform(sample_ids, relatives, seed, _FOLDS) * k).astype(np.int64)
+
+
+def places(
+    sample_ids: Sequence[str], *, relatives: Iterable[tuple[int, int]] = (), seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Give each sample a number in [0, 1), by the rule of :func:`split`.
+
+    The hash is salted otherwise. Samples whose number is below 0.25 are a quarter of any of them,
+    on average, and are among those below 0.5.
+
+    Args:
+        sample_ids: each sample once, in the order that positions count.
+        relatives: positions of two related samples, who have the same number.
+        seed: another seed is other numbers.
+
+    Raises:
+        InputError: a sample twice, or relatives that are not there.
+    """
+    return _uniform(sample_ids, relatives, seed, _SHARES)
 
 
 def _uniform(

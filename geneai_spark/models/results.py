@@ -62,7 +62,7 @@ def verdict(measured: Measured) -> str:
     if BASELINE not in measured or "test" not in measured:
         return ""
     own, base = (_estimate(measured[name]) for name in ("test", BASELINE))
-    told = f"{_skill(measured['test'])}, GBLUP's {_skill(measured[BASELINE])}"
+    told = f"{skill(measured['test'])}, GBLUP's {skill(measured[BASELINE])}"
     if own.value <= base.value:
         return f"The network does not beat GBLUP: {told}"
     sure = own.low > base.high
@@ -77,13 +77,14 @@ def sentence(measured: Measured) -> str:
     """The skill on the part that says most of new samples, with its interval."""
     for name in ("test", "validation", "train"):
         if name in measured:
-            told = f"{'out-of-bag' if name == 'train' else name} {_skill(measured[name])}"
-            base = f"; GBLUP {_skill(measured[BASELINE])}" if BASELINE in measured else ""
+            told = f"{'out-of-bag' if name == 'train' else name} {skill(measured[name])}"
+            base = f"; GBLUP {skill(measured[BASELINE])}" if BASELINE in measured else ""
             return told + base
     return "no part has samples that differ, to measure on"
 
 
-def _skill(told: Classification | Regression) -> str:
+def skill(told: Classification | Regression) -> str:
+    """The metric that models are compared by, with its interval."""
     kind, found = ("AUC", told.roc_auc) if isinstance(told, Classification) else ("R2", told.r2)
     return f"{kind} {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
@@ -205,8 +206,8 @@ def card(name: str, study: Study, trained: Trained, measured: Measured) -> str:
 
 
 def _shown(told: Classification | Regression) -> str:
-    skill = _skill(told)
-    return skill if told.beats_chance else f"{skill}: no skill above chance was shown"
+    shown = skill(told)
+    return shown if told.beats_chance else f"{shown}: no skill above chance was shown"
 
 
 CARD = """# {name}
