@@ -98,7 +98,9 @@ def run(place: str, jobs: Iterable[str], settings: Sequence[str]) -> None:
 
 
 def digests(place: str, settings: Sequence[str]) -> dict[str, Any]:
-    """Table -> number of rows, and sha256 of the sorted rows; what the report begins with."""
+    """Table that is there -> number of rows, and sha256 of the sorted rows; what the report begins
+    with.
+    """
     loaded = config.load(JobConfig, None, list(settings))
     spark = session.get_session("digests", loaded.spark, storage=loaded.storage)
     found: dict[str, Any] = {}

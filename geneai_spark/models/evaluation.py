@@ -153,14 +153,15 @@ def learning_curve(
     train, test = study.split.train, study.split.test
     rows: list[Row] = []
     for share in sorted({*shares, 1.0}):
-        some, scores = train[place[train] < share], whole
-        if share < 1:
+        some = train[place[train] < share]
+        if share == 1:
+            told = _measured(study, whole, test)
+        else:
             title = f"evaluate {name}: {len(some):,} training samples"
             with progress.stage(title, _spark(study)) as stage:
                 fewer = replace(study, split=study.split._replace(train=some))
-                scores = _scores(fewer, fit, f"share {share:g}")
-                stage.result = _told(_measured(study, scores, test))
-        told = _measured(study, scores, test)
+                told = _measured(study, _scores(fewer, fit, f"share {share:g}"), test)
+                stage.result = _told(told)
         rows += rows_of(name, "learning", f"{share:g}", len(some), told, METRICS[study.binary])
     return rows
 
@@ -180,7 +181,9 @@ def permutation_null(study: Study, name: str, fit: Fit, n: int, whole: Floats) -
             other = replace(study, values=permuted(study, seed))
             if len(np.unique(other.values[test])) < 2 or len(np.unique(other.values[train])) < 2:
                 continue
-            told = _measured(other, _scores(other, fit, f"permutation {seed}"), test)
+            scores = _scores(other, fit, f"permutation {seed}")
+            # The interval of the AUC needs no resamples, and no other is looked at.
+            told = _measured(other, scores, test, resamples=0 if study.binary else 1000)
             flags = ("skill",) if told is not None and told.beats_chance else ()
             found = rows_of(name, "null", str(seed), len(train), told, NULL[study.binary])
             rows += [row._replace(flags=flags) for row in found]
@@ -231,7 +234,7 @@ def _scores(study: Study, fit: Fit, what: str) -> Floats:
         return np.asarray(fit(replace(study, hold=hold)).scores, np.float64)
 
 
-def _measured(study: Study, scores: Floats, own: Ints) -> Measured | None:
+def _measured(study: Study, scores: Floats, own: Ints, *, resamples: int = 1000) -> Measured | None:
     """Metrics of some samples, as far as they have scores; None where they do not differ."""
     own = own[np.isfinite(scores[own])]
     truth = study.values[own]
@@ -239,9 +242,13 @@ def _measured(study: Study, scores: Floats, own: Ints) -> Measured | None:
         return None
     if study.binary:
         return metrics.classification(
-            truth, scores[own], threshold=results.THRESHOLD, seed=study.seed
+            truth,
+            scores[own],
+            threshold=results.THRESHOLD,
+            seed=study.seed,
+            resamples=resamples,
         )
-    return metrics.regression(truth, scores[own], seed=study.seed)
+    return metrics.regression(truth, scores[own], seed=study.seed, resamples=resamples)
 
 
 def _groups(
