@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -69,6 +69,15 @@ def table(study: Study, rows: Sequence[Row]) -> pa.Table:
         }
         for row in rows
     )
+
+
+def read(row: Mapping[str, Any]) -> Row:
+    """A row as the table ``evaluations`` has it, by names."""
+    ends = (np.nan if row[name] is None else row[name] for name in Estimate._fields)
+    return Row(
+        row["family"], row["kind"], row["part"], row["trainSamples"], row["samples"], row["cases"],
+        row["metric"], Estimate(*ends), row["pValue"], tuple(row["flags"] or ()),
+    )  # fmt: skip
 
 
 def numbers(study: Study, rows: Sequence[Row]) -> dict[str, int | float | str]:

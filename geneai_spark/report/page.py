@@ -22,7 +22,15 @@ from geneai_spark import tables
 from geneai_spark.report import blocks
 from geneai_spark.report.blocks import Block, Grid, Note, Numbers, Section, count
 from geneai_spark.report.figures import Figure
-from geneai_spark.report.sections import association, inputs, quality, reads, runs, structure
+from geneai_spark.report.sections import (
+    association,
+    inputs,
+    models,
+    quality,
+    reads,
+    runs,
+    structure,
+)
 from geneai_spark.report.study import Options, Study
 
 
@@ -71,6 +79,7 @@ def build(
         quality.sample_quality(study),
         structure.structure(study),
         association.association(study, chosen),
+        *models.models(study),
         runs.runs(study),
         runs.versions(study),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -183,6 +183,69 @@ def qualities(axes: Axes, percentiles: Sequence[Vector], mean: Vector) -> None:
     axes.set_xlabel("position in the read")
     axes.set_ylabel("quality (Phred)")
     axes.legend(loc="lower left")
+
+
+def curves(
+    axes: Axes, series: Mapping[str, Vector], *, labels: tuple[str, str], line: float
+) -> None:
+    """Draw points with intervals, joined.
+
+    Args:
+        axes: where to draw.
+        series: name -> x, y, low, high, shape (4, points); NaN where there is no interval.
+        labels: of the axes.
+        line: what chance is, drawn dashed.
+    """
+    for i, (name, (x, y, low, high)) in enumerate(series.items()):
+        colour = figures.CATEGORIES[i % len(figures.CATEGORIES)]
+        known = np.isfinite(low) & np.isfinite(high)
+        axes.vlines(x[known], low[known], high[known], color=colour, linewidth=1.2)
+        axes.plot(x, y, color=colour, marker="o", markersize=5, linewidth=1.6, label=name)
+    axes.axhline(line, color=figures.MUTED, linewidth=1, linestyle="--")
+    axes.set_xlim(left=0)
+    axes.margins(y=0.1)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.legend(loc="best")
+
+
+def strips(
+    axes: Axes, series: Mapping[str, tuple[Vector, float]], *, label: str, line: float
+) -> None:
+    """Draw values of permuted labels as dots, a strip a name, and what was observed.
+
+    Args:
+        axes: where to draw.
+        series: name -> values of shape (permutations,), the observed one.
+        label: of the x axis.
+        line: what chance is, drawn dashed.
+    """
+    axes.grid(True, axis="x")
+    for place, (null, observed) in enumerate(series.values()):
+        first = place == 0
+        axes.scatter(
+            null,
+            np.full(len(null), place),
+            s=22,
+            color=figures.BLUE,
+            alpha=0.55,
+            linewidths=0,
+            label="permuted labels" if first else None,
+        )
+        axes.scatter(
+            [observed],
+            [place],
+            s=90,
+            marker="|",
+            color=figures.ORANGE,
+            linewidths=3,
+            label="true labels" if first else None,
+        )
+    axes.axvline(line, color=figures.MUTED, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(series)), list(series))
+    axes.set_ylim(len(series) - 0.5, -1.1)  # the first on top, below the legend
+    axes.set_xlabel(label)
+    axes.legend(loc="upper center", ncols=2)
 
 
 def scree(axes: Axes, shares: Vector) -> None:

@@ -56,7 +56,7 @@ def test_browser__every_figure_is_seen_and_the_page_does_not_overflow(report, wi
     shown, count, _ = report
     shown.size(width)
     found = shown.tell(FIGURES)
-    assert len(found) == count == 18
+    assert len(found) == count == 20
     for figure in found:
         assert figure["width"] > 250 and figure["height"] > 150, figure
         assert figure["marks"] > 10 and figure["out"] == [], figure

@@ -123,7 +123,7 @@ def test_report__counts_reconcile_with_the_tables(spark, warehouse, seen):
         assert int(version) == store.version(spark, tables.TABLES[name], warehouse)
     absent = {"features_pca_loadings", "features_pruned_variants", "reads", "alignments",
               "features_kmers", "features_kmer_sketches", "quality_sums",
-              "vcf_headers", "variant_importances", "predictions"}  # fmt: skip
+              "vcf_headers"}  # fmt: skip
     assert {name for name, _ in seen.tables["tables"][1:]} == tables.TABLES.keys() - absent
     for part in ("GeneAI on Spark", "Apache Spark", "Delta Lake", "Python"):
         assert re.match(r"\d+\.\d+", seen.rows("software")[part][0])
@@ -166,9 +166,9 @@ def test_report__figures_are_there_with_a_description(seen, built):
         "read-quality-1", "read-quality-2",
         "call-rate", "frequency", "hwe", "depth", "sample-call-rate", "inbreeding", "titv",
         "sex-check", "pc1-pc2", "pc3-pc4", "scree", "kinship-scatter",
-        "t1-manhattan", "t1-qq", "t2-manhattan", "t2-qq",
+        "t1-manhattan", "t1-qq", "t2-manhattan", "t2-qq", "e1-learning", "e1-null",
     }  # fmt: skip
-    assert built.figures == len(seen.figures) == 18
+    assert built.figures == len(seen.figures) == 20
     assert all(len(alt) > 30 for alt in seen.figures.values())
     assert "399 tests" in seen.figures["t2-manhattan"]
     assert len(built.html) < 5e6
@@ -180,6 +180,33 @@ def test_report__files_of_reads_the_worst_first(seen):
         ["reads1", "1", "1,000", "50", "41.0 %", "10.0 %", "", "duplication"],
     ]
     assert "mean 17 at the first base" in seen.figures["read-quality-1"]
+
+
+def test_report__models_in_numbers(seen):
+    assert seen.tables["scored"][1:] == [
+        ["forest", "2", made.ODD, "40", "0", "15", "5", "2.0 %"],
+        ["ridge", "2", made.ODD, "0", "0", "7", "0", "–"],
+    ]
+    assert seen.tables["loci-of-1-list"][1:] == [
+        ["1", "2:1", "A>C", "0.5", "1.0 × 10⁻⁴", "30", "2"],
+        ["2", "2:2,001", "A>C", "0.48", "3.0 × 10⁻⁴", "28", "1"],
+    ]
+    assert seen.rows("families-1") == {
+        "forest": ["45", "15", "0.8 (0.7 to 0.9)", "0.72 (0.62 to 0.82)", "0.71 to 0.75",
+                   "0.61 (0.56 to 0.66)", "0.0909"],
+        "ridge": ["45", "15", "0.7 (0.6 to 0.8)", "0.62 (0.52 to 0.72)", "0.61 to 0.65",
+                  "0.5 (0.48 to 0.52)", "0.0909"],
+    }  # fmt: skip
+    assert seen.rows("groups-1") == {
+        "north": ["32", "0.75 (0.65 to 0.85)", "0.65 (0.55 to 0.75)"],
+        "south": ["28", "0.75 (0.65 to 0.85)", "0.65 (0.55 to 0.75)"],
+    }
+    text = seen.all_text
+    assert "forest does not beat ridge: difference in AUC 0.100 (-0.020 to 0.220)" in text
+    assert text.count("LEAK: forest tells permuted labels (mean AUC 0.610 (0.560 to 0.660)") == 1
+    assert "LEAK: ridge" not in text
+    assert "forest from 0.60 to 0.80; ridge from 0.50 to 0.70" in seen.figures["e1-learning"]
+    assert "ridge 0.70, permuted 0.42 to 0.60" in seen.figures["e1-null"]
 
 
 def test_report__self_contained(seen, built):
@@ -255,6 +282,7 @@ def test_report__what_was_not_run_says_so(spark, tmp_path):
     ):
         assert sentence in text
     assert empty.figures == 0 and empty.traits == ()
+    assert "Models" not in text
 
 
 def test_report__raise_on_unknown_cohort_and_colour(spark, warehouse):
