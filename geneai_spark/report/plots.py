@@ -196,17 +196,19 @@ def curves(
         labels: of the axes.
         line: what chance is, drawn dashed.
     """
-    for i, (name, (x, y, low, high)) in enumerate(series.items()):
+    aside = 0.012 * max(float(x.max()) for x, *_ in series.values())
+    for i, (name, (at, y, low, high)) in enumerate(series.items()):
         colour = figures.CATEGORIES[i % len(figures.CATEGORIES)]
+        x = at + aside * (i - (len(series) - 1) / 2)  # intervals beside each other
         known = np.isfinite(low) & np.isfinite(high)
         axes.vlines(x[known], low[known], high[known], color=colour, linewidth=1.2)
         axes.plot(x, y, color=colour, marker="o", markersize=5, linewidth=1.6, label=name)
     axes.axhline(line, color=figures.MUTED, linewidth=1, linestyle="--")
     axes.set_xlim(left=0)
-    axes.margins(y=0.1)
+    axes.margins(y=0.2)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    axes.legend(loc="best")
+    axes.legend(loc="upper left")
 
 
 def strips(

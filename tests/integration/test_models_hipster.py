@@ -8,7 +8,13 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from geneai_spark.jobs import ingest_traits, ingest_variants, score_samples, train_model
+from geneai_spark.jobs import (
+    evaluate_model,
+    ingest_traits,
+    ingest_variants,
+    score_samples,
+    train_model,
+)
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from geneai_spark import registry, store, tables
@@ -193,3 +199,33 @@ def test_promote__moves_a_name(study, trained):
     assert registry.find(models, "disease_association_label@champion").number == 1
     with pytest.raises(ModelError, match="no version"):
         registry.find(models, "disease_association_label@challenger")
+
+
+def test_evaluate_model__tells_skill_from_chance_and_the_forest_from_gblup(spark, study):
+    """The label is made of interactions, which a sum of effects tells less of."""
+    _, warehouse, labels = study
+    config = evaluate_model.Config(
+        trait="label",
+        warehouse=warehouse,
+        folds=2,
+        shares=(0.25,),
+        permutations=3,
+        test=0.5,
+        min_frequency=0.3,
+        trees=60,
+    )
+    told = evaluate_model.run(spark, config)
+    frame = store.read(spark, tables.EVALUATIONS, warehouse).where("metric = 'roc_auc'").toPandas()
+    for family in config.families:
+        own = frame[frame["family"] == family].set_index(["kind", "part"])
+        assert own.loc[("pooled", "all"), "samples"] == len(labels)
+        assert own.loc[("pooled", "all"), "low"] > 0.5
+        null = own.loc["null"]["value"]
+        assert len(null) == 3 and null.max() < told[f"{family}_test_roc_auc"]
+        assert told[f"{family}_p_value"] == 1 / 4
+        assert abs(told[f"{family}_null_roc_auc"] - 0.5) < 0.05  # 5 sd of a mean of three
+        small, large = own.loc[("learning", "0.25")], own.loc[("learning", "1")]
+        assert small["trainSamples"] < 0.35 * large["trainSamples"]
+        assert small["value"] < large["value"] and small["samples"] == large["samples"]
+    assert "leaks" not in told
+    assert str(told["comparison"]).startswith("disease_association beats genomic_prediction")
