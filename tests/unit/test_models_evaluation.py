@@ -286,6 +286,7 @@ def test_table__has_a_row_a_measurement_and_nulls_for_what_is_undefined(spark):
     made = measurements.table(given, rows).to_pylist()
     keys = [tuple(row[name] for name in tables.EVALUATIONS.key) for row in made]
     assert len(set(keys)) == len(keys) and all(None not in key for key in keys)
+    assert list(map(repr, map(measurements.read, made))) == list(map(repr, rows))
     counted = Counter(row["kind"] for row in made)
     assert counted == {
         "fold": 16, "pooled": 8, "learning": 16, "null": 4, "chance": 2, "compare": 1,

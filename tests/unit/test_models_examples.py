@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from geneai_spark.errors import InputError
-from geneai_spark.models.examples import families, folds, split
+from geneai_spark.models.examples import families, folds, places, split
 
 IDS = [f"HG{i:05d}" for i in range(3000)]
 NAMES = st.lists(st.text(max_size=5), unique=True, min_size=1, max_size=12)
@@ -137,3 +137,17 @@ def test_folds__are_all_used_and_apart_from_the_split():
 def test_folds__raise_on_fewer_than_two(k):
     with pytest.raises(InputError, match="two folds at least"):
         folds(IDS, k)
+
+
+def test_places__are_the_hash_with_a_salt_and_know_nothing_of_the_split():
+    found = places(IDS[:200], seed=7)
+    for name, at in zip(IDS[:200], found, strict=True):
+        digest = hashlib.blake2b(f"7:{name}".encode(), digest_size=8, salt=b"shares").digest()
+        assert at == pytest.approx(int.from_bytes(digest, "big") / 2**64)
+    below = places(IDS) < 0.5
+    fold = folds(IDS, 3)
+    for part in (*split(IDS), *(np.flatnonzero(fold == i) for i in range(3))):
+        assert abs(below[part].mean() - 0.5) < 4 * 0.5 / np.sqrt(len(part))
+    pairs = [(0, 5), (5, 9)]
+    related = places(IDS[:10], relatives=pairs)
+    assert related[0] == related[5] == related[9] and len(set(related)) == 8
