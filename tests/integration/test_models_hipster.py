@@ -201,8 +201,8 @@ def test_promote__moves_a_name(study, trained):
         registry.find(models, "disease_association_label@challenger")
 
 
-def test_evaluate_model__tells_skill_from_chance_and_the_forest_from_gblup(spark, study):
-    """The label is made of interactions, which a sum of effects tells less of."""
+def test_evaluate_model__tells_skill_from_chance_and_compares(spark, study):
+    """Of so few trees and training samples neither family is known to be the better one."""
     _, warehouse, labels = study
     config = evaluate_model.Config(
         trait="label",
@@ -228,4 +228,10 @@ def test_evaluate_model__tells_skill_from_chance_and_the_forest_from_gblup(spark
         assert small["trainSamples"] < 0.35 * large["trainSamples"]
         assert small["value"] < large["value"] and small["samples"] == large["samples"]
     assert "leaks" not in told
-    assert str(told["comparison"]).startswith("disease_association beats genomic_prediction")
+    forest, gblup = (f"{name}_test_roc_auc" for name in config.families)
+    (row,) = frame[frame["kind"] == "compare"].to_dict("records")
+    assert row["value"] == pytest.approx(told[forest] - told[gblup])
+    apart = np.hypot(*(told[f"{name}_high"] - told[f"{name}_low"] for name in (forest, gblup)))
+    assert 0 < row["high"] - row["low"] < apart  # the samples are the same: that is worth something
+    beats = row["low"] > 0 or row["high"] < 0
+    assert (" beats " in str(told["comparison"])) == beats
