@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pyspark.sql import SparkSession
@@ -16,13 +16,15 @@ from geneai_spark.models import (
     disease,
     evaluation,
     measurements,
-    ridge,
+    prediction,
     studies,
 )
-from geneai_spark.models.evaluation import EvaluationOptions
+from geneai_spark.models.evaluation import EvaluationOptions, Fit
 from geneai_spark.models.studies import StudyOptions
 from geneai_spark.selection import SelectionOptions
 from geneai_spark.table import Where
+
+NETWORK = "network"  # genomic_prediction by predictor=torch
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,16 @@ class Config(
     StudyOptions,
     EvaluationOptions,
     disease.DiseaseOptions,
-    ridge.RidgeOptions,
+    prediction.PredictionOptions,
 ):
     """Cross-validate families of models, learn from fewer samples and from permuted labels, and
     compare them on the same test samples. No model is kept: see train_model.
     """
 
     families: tuple[str, ...] = option(
-        "families to measure, on the same samples: see train_model", tuple(FAMILIES)
+        "families to measure, on the same samples: see train_model; network is "
+        "genomic_prediction by predictor=torch",
+        tuple(FAMILIES),
     )
     group: str | None = option(
         "trait whose values are groups that are measured apart, population say; null: none", None
@@ -48,13 +52,15 @@ class Config(
 
     def __post_init__(self) -> None:
         """Refuse unknown families, and numbers outside their range."""
-        for part in (StudyOptions, EvaluationOptions, disease.DiseaseOptions, ridge.RidgeOptions):
+        families = (disease.DiseaseOptions, prediction.PredictionOptions)
+        for part in (StudyOptions, EvaluationOptions, *families):
             part.__post_init__(self)
         if not self.families or len(set(self.families)) < len(self.families):
             raise ValueError("families must name one or several, each once")
-        if unknown := [name for name in self.families if name not in FAMILIES]:
+        known = (*FAMILIES, NETWORK)
+        if unknown := [name for name in self.families if name not in known]:
             raise ValueError(
-                f"families: expected some of {', '.join(FAMILIES)}, found {', '.join(unknown)}"
+                f"families: expected some of {', '.join(known)}, found {', '.join(unknown)}"
             )
         if not self.test:
             raise ValueError("test must be above 0: families are compared on test samples")
@@ -68,8 +74,9 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     with doses.holding() as hold:
         asked = StudyOptions(**config.part(StudyOptions))
         study = studies.build(
-            spark, config.warehouse, config.cohort, chosen, asked, seed=config.seed, hold=hold
-        )
+            spark, config.warehouse, config.cohort, chosen, asked, seed=config.seed, hold=hold,
+            model=f"evaluate_{config.trait}",
+        )  # fmt: skip
         groups = None
         if config.group is not None:
             traits = stored.collect(
@@ -77,13 +84,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
                 cohort=config.cohort, trait=config.group,
             )  # fmt: skip
             groups = cases.groups(study.sample_ids, traits, config.group)
-        models = {
-            name: partial(
-                FAMILIES[name].train,
-                options=FAMILIES[name].Options(**config.part(FAMILIES[name].Options)),
-            )
-            for name in config.families
-        }
+        models = {name: _fit(config, name) for name in config.families}
         how = EvaluationOptions(**config.part(EvaluationOptions))
         rows = evaluation.evaluate(study, models, how, groups)
     store.put(
@@ -94,6 +95,15 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         Where.of(cohort=config.cohort, trait=config.trait),
     )
     return {**chosen.counts, **measurements.numbers(study, rows)}
+
+
+def _fit(config: Config, name: str) -> Fit:
+    """How a family is trained; a network without GBLUP beside it, which is a family of its own."""
+    if name == NETWORK:
+        own = prediction.PredictionOptions(**config.part(prediction.PredictionOptions))
+        return partial(prediction.train_network, options=replace(own, predictor="torch"))
+    family = FAMILIES[name]
+    return partial(family.train, options=family.Options(**config.part(family.Options)))
 
 
 if __name__ == "__main__":

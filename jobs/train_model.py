@@ -80,7 +80,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             trained.model,
             trained.suffix,
             {**results.config(study, trained, measured), "tables": versions},
-            results.text(measured),
+            results.text(study, trained, measured),
             {**trained.documents, "model_card.md": results.card(name, study, trained, measured)},
         ),
     )

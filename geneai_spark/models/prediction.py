@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,12 @@ def train(study: Study, options: PredictionOptions) -> Trained:
                 "at most; predictor=torch takes more"
             )
         return baseline
+    trained = train_network(study, options)
+    return replace(trained, baseline=None if baseline is None else baseline.scores)
+
+
+def train_network(study: Study, options: PredictionOptions) -> Trained:
+    """Train a network, with nothing beside it."""
     wanted = inputs.strongest(study, options.max_inputs)
     inputs.write(study, wanted)
     task = _task(study, options, wanted)
@@ -106,7 +112,6 @@ def train(study: Study, options: PredictionOptions) -> Trained:
         config=config,
         scores=scores,
         numbers={"variants": len(wanted.keys), "epochs": epochs[-1]},
-        baseline=None if baseline is None else baseline.scores,
         documents={INPUTS: wanted.text()},
     )
 

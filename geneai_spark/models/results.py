@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from geneai_spark import tables
-from geneai_spark.models import metrics
+from geneai_spark.models import comparison, metrics
 from geneai_spark.models.examples import Split
 from geneai_spark.models.family import Study, Trained
 from geneai_spark.models.metrics import Classification, Regression
@@ -57,20 +57,20 @@ def measure(study: Study, trained: Trained) -> Measured:
     return found
 
 
-def verdict(measured: Measured) -> str:
+def verdict(study: Study, trained: Trained) -> str:
     """Whether a network does better than GBLUP on the same test samples; empty without one."""
-    if BASELINE not in measured or "test" not in measured:
+    own = study.split.test
+    if trained.baseline is None or len(np.unique(study.values[own])) < 2:
         return ""
-    own, base = (_estimate(measured[name]) for name in ("test", BASELINE))
-    told = f"{skill(measured['test'])}, GBLUP's {skill(measured[BASELINE])}"
-    if own.value <= base.value:
-        return f"The network does not beat GBLUP: {told}"
-    sure = own.low > base.high
-    return f"The network {'beats' if sure else 'is not surely better than'} GBLUP: {told}"
-
-
-def _estimate(told: Classification | Regression) -> metrics.Estimate:
-    return told.roc_auc if isinstance(told, Classification) else told.r2
+    found = comparison.difference(
+        study.values[own], trained.scores[own], trained.baseline[own],
+        binary=study.binary, seed=study.seed,
+    )  # fmt: skip
+    said = "beats GBLUP" if found.low > 0 else "does not beat GBLUP"
+    said += ", which beats it" if found.high < 0 else ""
+    metric = "AUC" if study.binary else "R2"
+    told = f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+    return f"The network {said}: difference in {metric} {told} on the same test samples"
 
 
 def sentence(measured: Measured) -> str:
@@ -99,14 +99,14 @@ def numbers(measured: Measured) -> dict[str, float]:
     }
 
 
-def text(measured: Measured) -> str:
+def text(study: Study, trained: Trained, measured: Measured) -> str:
     """``performance_metrics.txt``."""
     titles = {"test": "test samples, never looked at", "validation": "validation samples"}
     titles["train"] = "training samples, each by the trees that were not grown on it"
     titles[BASELINE] = "GBLUP on the same test samples"
     parts = [part for part in ("test", BASELINE, "validation", "train") if part in measured]
     told = [metrics.text(titles[part], measured[part]).rstrip() for part in parts]
-    return "\n\n".join([*told, *filter(None, [verdict(measured)])]) + "\n"
+    return "\n\n".join([*told, *filter(None, [verdict(study, trained)])]) + "\n"
 
 
 def importances(study: Study, trained: Trained, model: str, version: int) -> pa.Table:
@@ -191,7 +191,7 @@ def card(name: str, study: Study, trained: Trained, measured: Measured) -> str:
         for part, told in held["samples"].items()
     )
     skill = "\n".join(f"- {part}: {_shown(told)}" for part, told in measured.items())
-    skill += f"\n\n{said}" if (said := verdict(measured)) else ""
+    skill += f"\n\n{said}" if (said := verdict(study, trained)) else ""
     settings = "\n".join(
         f"- {key}: {value}"
         for key, value in trained.config.items()
