@@ -162,6 +162,10 @@ bench-analysis: setup bench-data ## quality, association, principal components b
 bench-scaling: setup ## cost and memory by samples and variants, up to 25,000 x 50,000
 	$(BIN)/python benchmarks/scaling.py
 
+.PHONY: bench-forest
+bench-forest: setup $(VENV)/.dev ## the random forest by samples and variants, beside scikit-learn
+	$(BIN)/python benchmarks/forest.py
+
 .PHONY: bench-memory
 bench-memory: setup bench-data ## peak memory of each worker while 1.1 GB of text is ingested
 	$(BIN)/python benchmarks/memory.py

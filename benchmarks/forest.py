@@ -25,8 +25,9 @@ POINTS = ("2000x10000", "2000x100000", "2000x1000000x25", "1000x100000", "5000x1
 WHO = ("local", "spark", "sklearn")
 NAMES = {"local": "geneai local", "spark": "geneai spark", "sklearn": "scikit-learn"}
 MATRIX_BYTES = 8e9  # of scikit-learn's float32 matrix, at most
-HEADER = ("samples", "variants", "", "trees", "CPU s", "wall s", f"CPU s of {TREES}", "process CPU s",
-          "driver MB", "JVM MB", "workers MB", "all MB", "planted", "OOB")  # fmt: skip
+HEADER = ("samples", "variants", "", "trees", "CPU s", "wall s", f"CPU s of {TREES}",
+          "process CPU s", "driver MB", "JVM MB", "workers MB", "all MB", "planted",
+          "OOB")  # fmt: skip
 
 
 def main() -> None:
