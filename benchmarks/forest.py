@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,12 @@ def main() -> None:
         samples, variants, trees = (*map(int, point.split("x")), TREES)[:3]
         for who in given.only:
             if not fits(who, samples, variants):
+                print(f"{point}: {NAMES[who]} left out, it does not fit", flush=True)
                 continue
             some = TREES if who == "sklearn" else trees
             rows.append(cost(who, (samples, variants, some), given.seconds, log, told))
             show(rows[-1])
+    shutil.rmtree(told.with_suffix(".scratch"), ignore_errors=True)
     print()
     for line in ratios(rows):
         print(line)
@@ -71,7 +74,8 @@ def cost(
     result = told.with_suffix(".part")
     result.unlink(missing_ok=True)
     script = [sys.executable, str(HERE / "run_forest.py"), who, *map(str, sizes)]
-    used = measure.run([*script, str(result), str(seconds)], log)
+    environment = {"SPARK_LOCAL_DIRS": str(told.with_suffix(".scratch").resolve())}
+    used = measure.run([*script, str(result), str(seconds)], log, environment)
     if used.returncode:
         raise SystemExit(f"{who} {sizes} failed: see {log}")
     row = {**json.loads(result.read_text()), **peaks(used), "usage": used.summary()}
