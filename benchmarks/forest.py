@@ -21,8 +21,8 @@ from geneai_spark.models.disease import LOCAL_BYTES
 HERE = Path(__file__).resolve().parent
 TREES = 100
 #: Samples, variants and, where all would take too long, trees.
-POINTS = ("2000x10000", "2000x100000", "2000x1000000x25", "1000x100000", "5000x100000",
-          "10000x100000", "10000x1000000x10")  # fmt: skip
+POINTS = ("2000x10000", "2000x100000", "2000x1000000x10", "5000x100000x25", "10000x100000x25",
+          "10000x1000000x10")  # fmt: skip
 WHO = ("local", "spark", "sklearn")
 NAMES = {"local": "geneai local", "spark": "geneai spark", "sklearn": "scikit-learn"}
 MATRIX_BYTES = 8e9  # of scikit-learn's float32 matrix, at most
