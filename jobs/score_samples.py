@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from geneai_spark import job, progress, registry, selection, store, tables
+from geneai_spark import models as model_families
 from geneai_spark.config import JobConfig, option
-from geneai_spark.errors import InputError, ModelError
+from geneai_spark.errors import InputError
 from geneai_spark.features import doses
-from geneai_spark.models import FAMILIES, results, scoring
+from geneai_spark.models import results, scoring
 from geneai_spark.selection import SelectionOptions
 from geneai_spark.table import Where
 
@@ -39,9 +40,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     """Replace these samples' rows of ``predictions``; returns counts and the version."""
     version = registry.find(config.models, config.model)
     held = registry.load(version)
-    family = FAMILIES.get(str(held.config.get("family")))
-    if family is None:
-        raise ModelError(f"{version.uri}: of a family that is not installed here")
+    family = model_families.family(str(held.config.get("family")))
     chosen = selection.select(spark, config.warehouse, **config.part(SelectionOptions))
     n = len(chosen.rows)
     wanted = family.wanted(held)

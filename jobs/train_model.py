@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import SparkSession
 
 from geneai_spark import job, progress, registry, selection, store, tables, tracking
+from geneai_spark import models as model_families
 from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import ModelError
 from geneai_spark.features import doses
-from geneai_spark.models import FAMILIES, disease, prediction, results, studies
+from geneai_spark.models import disease, prediction, results, studies
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.studies import StudyOptions
 from geneai_spark.selection import SelectionOptions
@@ -28,6 +30,7 @@ class Config(
         "disease_association",
     )
     model: str | None = option("the model's name; null: family and trait", None)
+    settings: dict[str, str] = option("of a family of another package, by name", {})
     models: str = option("URI of the folder of model directories", "models")
     mlflow: str = option(
         "MLflow's tracking URI; auto: a SQLite file in the models' folder, if MLflow is installed; "
@@ -40,12 +43,17 @@ class Config(
         StudyOptions.__post_init__(self)
         disease.DiseaseOptions.__post_init__(self)
         prediction.PredictionOptions.__post_init__(self)
-        if self.family not in FAMILIES:
-            raise ValueError(f"family must be one of {', '.join(FAMILIES)}")
+        if self.family not in model_families.names():
+            raise ValueError(f"family must be one of {', '.join(model_families.names())}")
+        self.own()
         try:
             registry.check_name(self.name)
         except ModelError as error:
             raise ValueError(f"{error}; give model=NAME") from None
+
+    def own(self) -> Any:
+        """The family's own settings."""
+        return model_families.options(self.family, vars(self), self.settings)
 
     @property
     def name(self) -> str:
@@ -69,8 +77,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
             model=name,
         )  # fmt: skip
         with progress.stage(f"train {config.family}", spark) as stage:
-            family = FAMILIES[config.family]
-            trained = family.train(study, family.Options(**config.part(family.Options)))
+            trained = model_families.family(config.family).train(study, config.own())
             measured = results.measure(study, trained)
             stage.result = results.sentence(measured)
     made = registry.add(

@@ -269,6 +269,21 @@ class Shard:
     planes: Planes
 
 
+def ordered(places: Sequence[Part], equal: Mapping[str, str]) -> tuple[tuple[Part, ...], Shard]:
+    """The parts that hold examples, by their first sample, and the labels of all.
+
+    Names of files are drawn anew with each writing: the order in them is not.
+    """
+    found = [(read([part], equal, planes=False), part) for part in places]
+    held = sorted(((s, p) for s, p in found if len(s.index)), key=lambda one: int(one[0].index[0]))
+    index, split, label = (
+        np.concatenate([getattr(shard, name) for shard, _ in held])
+        for name in ("index", "split", "label")
+    )
+    empty = np.empty((len(index), 2, 0), np.uint64)
+    return tuple(part for _, part in held), Shard(index, split, label, empty)
+
+
 _LABELS = tables.EXAMPLES.schema.names[2:5]
 
 

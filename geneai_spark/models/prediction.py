@@ -82,7 +82,10 @@ def train(study: Study, options: PredictionOptions) -> Trained:
             )
         return baseline
     trained = train_network(study, options)
-    return replace(trained, baseline=None if baseline is None else baseline.scores)
+    if baseline is None:
+        return trained
+    told = {k: v for k, v in baseline.numbers.items() if k != "variants"}
+    return replace(trained, baseline=baseline.scores, numbers={**trained.numbers, **told})
 
 
 def train_network(study: Study, options: PredictionOptions) -> Trained:

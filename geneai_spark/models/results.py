@@ -57,6 +57,20 @@ def measure(study: Study, trained: Trained) -> Measured:
     return found
 
 
+def theory(trained: Trained) -> str:
+    """What GBLUP can be expected to reach, where it was fitted; empty elsewhere."""
+    if "expected_r2" not in trained.numbers:
+        return ""
+    h2, r2, segments = (
+        float(trained.numbers[name])
+        for name in ("heritability", "expected_r2", "independent_segments")
+    )
+    return (
+        f"By theory GBLUP reaches an R2 of {r2:.3f} with so many training samples ({segments:,.0f} "
+        f"independent segments), and no additive model more than the heritability, here {h2:.3f}"
+    )
+
+
 def verdict(study: Study, trained: Trained) -> str:
     """Whether a network does better than GBLUP on the same test samples; empty without one."""
     own = study.split.test
@@ -106,7 +120,7 @@ def text(study: Study, trained: Trained, measured: Measured) -> str:
     titles[BASELINE] = "GBLUP on the same test samples"
     parts = [part for part in ("test", BASELINE, "validation", "train") if part in measured]
     told = [metrics.text(titles[part], measured[part]).rstrip() for part in parts]
-    return "\n\n".join([*told, *filter(None, [verdict(study, trained)])]) + "\n"
+    return "\n\n".join([*told, *filter(None, [verdict(study, trained), theory(trained)])]) + "\n"
 
 
 def importances(study: Study, trained: Trained, model: str, version: int) -> pa.Table:
@@ -191,7 +205,8 @@ def card(name: str, study: Study, trained: Trained, measured: Measured) -> str:
         for part, told in held["samples"].items()
     )
     skill = "\n".join(f"- {part}: {_shown(told)}" for part, told in measured.items())
-    skill += f"\n\n{said}" if (said := verdict(study, trained)) else ""
+    for said in filter(None, (verdict(study, trained), theory(trained))):
+        skill += f"\n\n{said}."
     settings = "\n".join(
         f"- {key}: {value}"
         for key, value in trained.config.items()

@@ -88,7 +88,11 @@ def train(study: Study, options: RidgeOptions) -> Trained:
     weights[training] = found.weights / count
     held = _effects(named, n, training, weights)
     held["intercept"] = found.mean
-    numbers: dict[str, int | float | str] = {"variants": count, "heritability": found.heritability}
+    numbers: dict[str, int | float | str] = {
+        "variants": count,
+        "heritability": found.heritability,
+        **expected(K[np.ix_(training, training)], found.heritability),
+    }
     return Trained(
         model=directory.dumps_arrays({"format": "geneai ridge 1", "binary": study.binary, **held}),
         suffix="pkl",
@@ -129,6 +133,24 @@ def fit(K: Matrix, y: Matrix, heritability: float | None = None) -> Fit:
         heritability = float(optimize.minimize_scalar(minus_reml, bounds, bounds).x)
     d, mean, rest = parts(heritability)
     return Fit(mean, heritability, vectors @ (heritability * rest / d))
+
+
+def expected(K: Matrix, h2: float) -> dict[str, float]:
+    """What theory lets GBLUP predict of new samples of the same population.
+
+    With N training samples and Me independent segments, h2 N h2 / (N h2 + Me) of the trait's
+    variance (Daetwyler et al. 2008, PLoS ONE 3, e3395); Me is one by the variance of relationships
+    of different samples (Goddard et al. 2011, J Anim Breed Genet 128, 409). No model of the same
+    additive effects does better than h2.
+
+    Args:
+        K: relationship of the training samples, (N, N).
+        h2: share of the variance that genotypes explain.
+    """
+    n = len(K)
+    apart = K[np.triu_indices(n, 1)]
+    segments = 1 / max(float(apart.var()), 1e-12)
+    return {"independent_segments": segments, "expected_r2": h2 * n * h2 / (n * h2 + segments)}
 
 
 def wanted(held: Contents) -> Wanted:

@@ -178,7 +178,7 @@ class _Trainer:
 
     def __init__(self, task: Task, device: torch.device, rank: int, world: int) -> None:
         self.task, self.device, self.rank, self.world = task, device, rank, world
-        everyone = inputs.read(task.places, task.equal, planes=False)  # small columns of all files
+        places, everyone = inputs.ordered(task.places, task.equal)  # small columns of all files
         self.n = int(everyone.index.max()) + 1
         training = np.sort(everyone.index[everyone.split == "train"])
         known = everyone.label[everyone.split == "train"]
@@ -187,7 +187,7 @@ class _Trainer:
             self.center, self.spread = float(np.mean(known)), float(np.std(known)) or 1.0
         self.samples = len(training)
         self.validated = int((everyone.split == "validation").sum())
-        self.shard = inputs.read(task.places[rank::world], task.equal)
+        self.shard = inputs.read(places[rank::world], task.equal)
         self.mine = np.full(self.samples, -1)  # row of the shard by place in `training`
         own = np.flatnonzero(self.shard.split == "train")
         self.mine[np.searchsorted(training, self.shard.index[own])] = own

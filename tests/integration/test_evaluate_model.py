@@ -77,6 +77,7 @@ def test_evaluate_model__test_samples_are_those_of_train_model(spark, warehouse,
         test=0.4,
         warehouse=warehouse,
         models=str(tmp_path),
+        mlflow="none",
     )
     trained = train_model.run(spark, asked)
     assert trained["test_roc_auc"] == pytest.approx(told["genomic_prediction_test_roc_auc"])

@@ -35,7 +35,7 @@ def study(spark, hold=None, values=BINARY, parts=SPLIT, partitions=0):
         packed = packing.pack(structured.variants(spark, MADE), N, np.arange(N))
         df = hold(packed.repartition(partitions))
     binary = set(np.unique(values[np.isfinite(values)])) == {0, 1}
-    return Study("default", "y", IDS, values, binary, parts, df, hold, 4, PAIRS)
+    return Study("default", "y", IDS, values, binary, parts, df, hold, 4, relatives=PAIRS)
 
 
 def trained(scores) -> Trained:

@@ -85,7 +85,9 @@ def test_write__each_samples_row_decodes_to_the_standardised_doses(spark, tmp_pa
         for name, part in zip(inputs.PARTS, SPLIT, strict=True):
             own = set(shard.index[shard.split == name].tolist())
             assert own == set(part.tolist()) & set(shard.index.tolist())
-    labels = inputs.read(places, equal, planes=False)
+    again, labels = inputs.ordered(places[::-1], equal)
+    firsts = [int(inputs.read([place], equal).index[0]) for place in again]
+    assert firsts == sorted(firsts) and set(again) == set(places)
     assert labels.planes.shape[2] == 0 and labels.index.tolist() == list(range(N))
     assert inputs.read(places, {"cohort": "other", "model": "net"}).index.size == 0
 

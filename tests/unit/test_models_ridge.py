@@ -134,6 +134,25 @@ def test_fit__by_reml():
     np.testing.assert_allclose(found.weights, found.heritability * W @ (Y - mean), rtol=1e-6)
 
 
+def test_expected__is_near_what_predictions_reach():
+    """Independent variants are as many segments; R2 is as theory has it, and below h2."""
+    reached, told = [], []
+    for seed in range(6):
+        made, y = simulate(400, 1000, 0.6, seed)
+        x = standardised(made, np.arange(800))
+        K = x @ x.T / 400
+        theory = ridge.expected(K[:800, :800], 0.6)
+        # A fiftieth of the genotypes is missing: relationships vary by so much less, squared.
+        assert theory["independent_segments"] == pytest.approx(400 / 0.98**2, rel=0.02)
+        told.append(theory["expected_r2"])
+        found = ridge.fit(K[:800, :800], y[:800], 0.6)
+        predicted = found.mean + K[800:, :800] @ found.weights
+        reached.append(np.corrcoef(predicted, y[800:])[0, 1] ** 2)
+    assert np.mean(told) == pytest.approx(0.6 * 480 / (480 + 400 / 0.98**2), rel=0.01)  # N h2: 480
+    # The formula counts as noise what other variants explain, so that it is a little low.
+    assert np.mean(told) < np.mean(reached) < np.mean(told) + 0.1 < 0.6
+
+
 def test_fit__finds_the_simulated_heritability():
     """Of many samples the estimate is near the truth; of noise it is near none."""
     made, y = simulate(300, 800, 0.6, seed=3)

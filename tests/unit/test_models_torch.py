@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="no PyTorch: make extra-torch", exc_
 
 from geneai_spark.errors import ModelError  # noqa: E402
 from geneai_spark.features import doses as packing  # noqa: E402
-from geneai_spark.models import inputs, prediction, scoring, torch_net, torch_spark  # noqa: E402
+from geneai_spark.models import inputs, prediction, results, scoring, torch_net, torch_spark  # noqa: E402
 from geneai_spark.models.examples import Split  # noqa: E402
 from geneai_spark.models.family import Study  # noqa: E402
 from geneai_spark.models.prediction import PredictionOptions  # noqa: E402
@@ -72,6 +72,10 @@ def test_train__two_ranks_lose_as_plain_pytorch_does(spark, tmp_path, binary):
         held = structured.stored(trained)
         wanted = inputs.read_text(held.documents[prediction.INPUTS])
         found = scoring.gather(given.doses, prediction.wanted(held), N)
+        said = results.text(given, trained, results.measure(given, trained))
+    assert "The network does not beat GBLUP" in said  # three epochs on a sum of five variants
+    assert "difference in AUC" in said if binary else "difference in R2" in said
+    assert f"By theory GBLUP reaches an R2 of {trained.numbers['expected_r2']:.3f}" in said
     rows = [start // 1000 for start in wanted.keys["start"].to_pylist()]
     x = np.nan_to_num((MADE[rows] - wanted.mean[:, None]) / wanted.scale[:, None]).T
     losses, outputs = plain(x, given.values, binary)
