@@ -158,7 +158,14 @@ def kill_and_run_again(spark: SparkSession, place: Path, kind: str, moment: str)
     return warehouse
 
 
-@pytest.mark.parametrize("moment", ["during_read", "before_commit", "between_commit_and_ledger"])
+def moments(quick: str, *slow: str) -> list[Any]:
+    """One moment for every run of the tests, the others for ``make faults``."""
+    return [quick, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
+
+
+@pytest.mark.parametrize(
+    "moment", moments("before_commit", "during_read", "between_commit_and_ledger")
+)
 def test_ingest_killed__adding_a_file(spark: SparkSession, place: Path, moment: str) -> None:
     warehouse = kill_and_run_again(spark, place, "adds", moment)
     stored = contents(spark, warehouse)["variants"]
@@ -168,7 +175,7 @@ def test_ingest_killed__adding_a_file(spark: SparkSession, place: Path, moment: 
     assert sorted(row[0] for row in sources) == sorted(source_id(str(uri)) for uri in uris)
 
 
-@pytest.mark.parametrize("moment", ["while_rewriting", "between_commit_and_ledger"])
+@pytest.mark.parametrize("moment", moments("between_commit_and_ledger", "while_rewriting"))
 def test_ingest_killed__replacing_a_file(spark: SparkSession, replacing: Path, moment: str) -> None:
     warehouse = kill_and_run_again(spark, replacing, "replaces", moment)
     stored = contents(spark, warehouse)["variants"]
