@@ -38,9 +38,9 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 	$(PIP) install --no-deps -r requirements/dev.txt
 	@touch $@
 
-TESTED := requirements/torch.txt requirements/mlflow.txt
+TESTED := $(foreach extra,torch tensorflow mlflow,requirements/$(extra).txt)
 $(VENV)/.extras: $(TESTED) $(VENV)/.dev
-	@echo "setup: installing PyTorch and MLflow"
+	@echo "setup: installing PyTorch, TensorFlow, MLflow"
 	$(BIN)/uv pip install -q --python $(BIN)/python $(TESTED:%=-r %) || $(PIP) install $(TESTED:%=-r %)
 	@touch $@
 
@@ -60,7 +60,7 @@ $(VENV)/.warm: $(VENV)/.core .jars/.complete $(shell find geneai_spark -name '*k
 
 $(VENV)/.classes: $(VENV)/.core .jars/.complete | $(VENV)/.warm
 	@echo "setup: keeping the JVM's classes ready"
-	$(BIN)/python -m geneai_spark.class_data
+	$(BIN)/python -m geneai_spark.class_data || echo "setup: commands start without them"
 	@touch $@
 
 .PHONY: classes

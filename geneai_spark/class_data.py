@@ -38,7 +38,7 @@ def make() -> Path:
     with tempfile.TemporaryDirectory(prefix=".classes-", dir=target.parent) as scratch:
         new = Path(scratch) / "classes.jsa"
         run = subprocess.run(
-            [sys.executable, "-m", __name__, str(new)],
+            [sys.executable, "-m", "geneai_spark.class_data", str(new)],
             capture_output=True, text=True, check=False, timeout=SECONDS,
         )  # fmt: skip
         if not new.is_file():

@@ -1,7 +1,8 @@
 """A network trained in several ways by one application; what each came to, as JSON.
 
 Run by Python or spark-submit: HOME (a folder for tables), OUT (a local file), and the ways:
-``plain``, or ``killed``, in which a rank is killed once its second epoch is done.
+``plain``; ``killed``, in which a rank is killed once its second epoch is done; ``dead``, in which
+the whole training fails by that, and another job goes on.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import sys
 import threading
 import time
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from geneai_spark import session
+from geneai_spark.errors import ModelError
 from geneai_spark.features import doses as packing
 from geneai_spark.models import prediction
 from geneai_spark.models.examples import Split
@@ -28,7 +31,7 @@ from tests import structured
 
 N, M, RANKS = 400, 200, 2
 SPLIT = Split(np.arange(0, 260), np.arange(260, 330), np.arange(330, 400))
-EPOCHS = 6
+EPOCHS = 20
 
 
 def study(spark: Any, hold: Any, home: str) -> Study:
@@ -69,25 +72,38 @@ def kill_one(home: str, done: list[int]) -> None:
         time.sleep(0.02)
 
 
+def failure(given: Study, options: prediction.PredictionOptions) -> str:
+    """What a training says that fails."""
+    try:
+        prediction.train_network(given, options)
+    except ModelError as error:
+        return f"{error}\n"
+    return "it did not fail"
+
+
 def main(home: str, out: str, *ways: str) -> None:
     """Train in each way."""
     spark = session.get_session("torch")
+    on_cluster = "spark://" in spark.sparkContext.master
     told: dict[str, Any] = {}
     with packing.holding() as hold:
         given = study(spark, hold, home)
         options = prediction.PredictionOptions(
-            predictor="torch", hidden=(16, 8), batch=64, epochs=EPOCHS, patience=0,
-            max_inputs=150, learning_rate=5e-3,
-            ranks=RANKS if "spark://" in spark.sparkContext.master else 1,
+            predictor="torch", hidden=(16, 8), batch=16, epochs=EPOCHS, patience=0,
+            max_inputs=150, learning_rate=5e-4,
         )  # fmt: skip
         for way in ways:
             killed: list[int] = []
-            if way == "killed":
+            many = on_cluster or way == "dead"
+            own = replace(options, ranks=RANKS if many else 1, retries=0 if way == "dead" else 2)
+            if way != "plain":
                 killer = threading.Thread(target=kill_one, args=(home, killed), daemon=True)
                 killer.start()
             said = io.StringIO()
             with redirect_stderr(said):
-                trained = prediction.train(given, options)
+                if way == "dead":
+                    said.write(failure(given, own))
+                trained = prediction.train_network(given, own)
             told[way] = {
                 "history": trained.config["history"],
                 "scores": trained.scores[SPLIT.test].tolist(),

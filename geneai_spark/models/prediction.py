@@ -9,21 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from geneai_spark import filesystems
 from geneai_spark.config import option
-from geneai_spark.errors import InputError
+from geneai_spark.errors import InputError, SetupError
 from geneai_spark.features.doses import Planes
-from geneai_spark.models import inputs, ridge, torch_spark
+from geneai_spark.models import inputs, keras_net, ridge, torch_spark
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.family import Study, Trained, Wanted
 from geneai_spark.models.ridge import RidgeOptions
 
-PREDICTORS = ("gblup", "torch")
+PREDICTORS = ("gblup", "torch", "keras")
+SETTINGS = ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "epochs", "patience")
 INPUTS = "inputs.tsv"
 
 
@@ -32,15 +33,18 @@ class PredictionOptions(RidgeOptions):
     """What predicts, and how a network is built and trained."""
 
     predictor: str = option(
-        "genomic_prediction: gblup, or a network by torch, beside which GBLUP is fitted", "gblup"
+        "genomic_prediction: gblup, or a network by torch or keras, beside which GBLUP is fitted",
+        "gblup",
     )
+    backend: str = option("of keras: tensorflow or torch", "tensorflow")
+    model_format: str = option("of a network of keras: keras or h5", "keras")
     max_inputs: int = option(
         "variants that a network looks at: those that go with the trait most in training", 10_000
     )
     hidden: tuple[int, ...] = option("widths of a network's hidden layers", (128, 64))
     dropout: float = option("share of a hidden layer's outputs that a step leaves out", 0.2)
     learning_rate: float = option("Adam's", 1e-3)
-    weight_decay: float = option("penalty on squared weights", 1e-4)
+    weight_decay: float = option("penalty on squared weights, of torch", 1e-4)
     batch: int = option("samples of a step, over all ranks", 256)
     epochs: int = option("times that a network sees each sample, at most", 50)
     patience: int = option(
@@ -54,6 +58,10 @@ class PredictionOptions(RidgeOptions):
         super().__post_init__()
         if self.predictor not in PREDICTORS:
             raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}")
+        if self.backend not in keras_net.BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(keras_net.BACKENDS)}")
+        if self.model_format not in keras_net.FORMATS:
+            raise ValueError(f"model_format must be one of {', '.join(keras_net.FORMATS)}")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError("hidden must name the width of one layer at least")
         if not 0 <= self.dropout < 1:
@@ -92,47 +100,43 @@ def train_network(study: Study, options: PredictionOptions) -> Trained:
     """Train a network, with nothing beside it."""
     wanted = inputs.strongest(study, options.max_inputs)
     inputs.write(study, wanted)
-    task = _task(study, options, wanted)
-    made = torch_spark.train(study.doses.sparkSession, task, options.ranks, options.retries)
-    scores = made["scores"].numpy()
+    made = (_by_keras if options.predictor == "keras" else _by_torch)(study, options, wanted)
+    scores = made.scores.copy()
     scores[study.split.train] = np.nan  # those were fitted on the samples themselves
-    epochs = [int(told["epoch"]) for told in made["history"]]
+    epochs = len(made.history)
     config: dict[str, Any] = {
         "family": "genomic_prediction",
         "engine": options.predictor,
         "variants": len(wanted.keys),
-        "network": {
-            name: getattr(options, name)
-            for name in ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "patience")
-        },
-        "epochs": epochs[-1],
-        "history": made["history"],
+        "network": {name: getattr(options, name) for name in SETTINGS} | made.more,
+        "epochs": epochs,
+        "history": made.history,
     }
-    filesystems.remove_folder(task.folder)
     return Trained(
-        model=_stored(made),
-        suffix="pth",
+        model=made.model,
+        suffix=made.suffix,
         config=config,
         scores=scores,
-        numbers={"variants": len(wanted.keys), "epochs": epochs[-1]},
+        numbers={"variants": len(wanted.keys), "epochs": epochs},
         documents={INPUTS: wanted.text()},
     )
 
 
-def _has_baseline(study: Study, options: PredictionOptions) -> bool:
-    return options.predictor == "gblup" or len(study.sample_ids) <= ridge.MAX_SAMPLES
+class _Made(NamedTuple):
+    """What an engine made; ``more`` is what its scoring needs besides."""
+
+    model: bytes
+    suffix: str
+    scores: npt.NDArray[np.float64]
+    history: list[dict[str, float]]
+    more: dict[str, Any]
 
 
-def _task(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> Any:
+def _by_torch(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> _Made:
     from geneai_spark.models.torch_net import Task
 
     spark = study.doses.sparkSession
-    chosen = {
-        name: getattr(options, name)
-        for name in ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "epochs",
-                     "patience")
-    }  # fmt: skip
-    return Task(
+    task = Task(
         places=inputs.parts(spark, study.warehouse, study.cohort, study.model),
         equal={"cohort": study.cohort, "model": study.model},
         values=wanted.values(),
@@ -140,8 +144,32 @@ def _task(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> An
         folder=f"{study.warehouse.rstrip('/')}/_checkpoints/{study.cohort}-{study.model}",
         identity=_identity(study, options, wanted),
         seed=study.seed,
-        **chosen,
+        **{name: getattr(options, name) for name in SETTINGS},
     )
+    made = torch_spark.train(spark, task, options.ranks, options.retries)
+    filesystems.remove_folder(task.folder)
+    return _Made(_stored(made), "pth", made["scores"].numpy(), made["history"], {})
+
+
+def _by_keras(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> _Made:
+    backend = options.backend
+    if keras_net.installed(backend) != backend:
+        raise SetupError(f"backend={backend} is not installed: make extra-{backend}")
+    task = keras_net.Task(
+        places=inputs.parts(study.doses.sparkSession, study.warehouse, study.cohort, study.model),
+        equal={"cohort": study.cohort, "model": study.model},
+        binary=study.binary,
+        suffix=options.model_format,
+        seed=study.seed,
+        **{name: getattr(options, name) for name in SETTINGS if name != "weight_decay"},
+    )
+    made = keras_net.train(task, wanted.values(), backend)
+    more = {"backend": backend, "center": made.center, "spread": made.spread}
+    return _Made(made.model, task.suffix, made.scores, made.history, more)
+
+
+def _has_baseline(study: Study, options: PredictionOptions) -> bool:
+    return options.predictor == "gblup" or len(study.sample_ids) <= ridge.MAX_SAMPLES
 
 
 def _identity(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> str:
@@ -176,6 +204,14 @@ def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
     """
     if held.config["engine"] == "gblup":
         return ridge.score(held, planes, n)
+    wanted = inputs.read_text(held.documents[INPUTS])
+    if held.config["engine"] == "keras":
+        told = held.config["network"]
+        return keras_net.score(
+            held.model, held.suffix, wanted, planes, n,
+            backend=keras_net.installed(told["backend"]),
+            center=told["center"], spread=told["spread"],
+        )  # fmt: skip
     from geneai_spark.models import torch_net
 
-    return torch_net.score(held.model, inputs.read_text(held.documents[INPUTS]), planes, n)
+    return torch_net.score(held.model, wanted, planes, n)

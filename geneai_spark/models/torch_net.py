@@ -130,9 +130,15 @@ def run(task: Task) -> None:
         raise
 
 
+def _has_gpu() -> bool:
+    """Whether there is a GPU for each rank of this machine."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return torch.cuda.is_available() and torch.cuda.device_count() >= ranks
+
+
 @contextmanager
 def _group() -> Iterator[None]:
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if _has_gpu() else "gloo")
     try:
         yield
     finally:
@@ -141,7 +147,7 @@ def _group() -> Iterator[None]:
 
 def _train(task: Task, rank: int, world: int) -> None:
     device = torch.device("cpu")
-    if torch.cuda.is_available():
+    if _has_gpu():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     trainer = _Trainer(task, device, rank, world)

@@ -41,11 +41,17 @@ def test_train__two_workers_as_one_process_and_a_killed_rank_makes_no_difference
     cluster: Cluster, tmp_path: Path
 ) -> None:
     (tmp_path / "one").mkdir()
-    one = run([sys.executable], tmp_path / "one", "plain")["plain"]
+    here = run([sys.executable], tmp_path / "one", "plain", "dead")
+    one = here["plain"]
     many = run(cluster.submit, tmp_path, "plain", "killed")
-    assert len(one["history"]) == 6
-    np.testing.assert_allclose(losses(many["plain"]), losses(one), rtol=1e-6)
+    assert len(one["history"]) == 20
+    np.testing.assert_allclose(losses(many["plain"]), losses(one), rtol=1e-5)
     np.testing.assert_allclose(many["plain"]["scores"], one["scores"], rtol=1e-5)
+    # A training that has failed, and the job that was started again.
+    assert here["dead"]["killed"] == 1
+    assert "training failed on " in here["dead"]["said"]
+    np.testing.assert_allclose(losses(here["dead"]), losses(one), rtol=1e-5)
+    np.testing.assert_allclose(here["dead"]["scores"], one["scores"], rtol=1e-5)
     assert many["killed"]["killed"] == 1
     assert "a rank was lost; training goes on from its last checkpoint" in many["killed"]["said"]
     np.testing.assert_allclose(losses(many["killed"]), losses(many["plain"]), rtol=1e-12)

@@ -95,7 +95,11 @@ def test_train__a_ranks_error_is_told_in_one_message(spark, tmp_path):
         given = study(spark, hold, tmp_path)
         wanted = inputs.strongest(given, 20)
         inputs.write(given, wanted)
-        task = prediction._task(given, PredictionOptions(**BASE), wanted)
+        task = torch_net.Task(
+            inputs.parts(spark, str(tmp_path), "default", "net"),
+            {"cohort": "default", "model": "net"}, wanted.values(), False, str(tmp_path / "ranks"),
+            "one", (8,), 0.0, 1e-3, 0.0, 32, 3, 0, 1,
+        )  # fmt: skip
     broken = dataclasses.replace(task, hidden=("many",))
     with pytest.raises(ModelError, match=r"training failed on rank 0 of 1:\n(.|\n)*TypeError"):
         torch_spark.train(spark, broken, 1, retries=2)

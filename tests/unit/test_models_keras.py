@@ -1,0 +1,106 @@
+"""The network in Keras: on both backends, in both forms, each loaded by the other backend."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from geneai_spark.errors import InputError, ModelError, SetupError
+from geneai_spark.features import doses as packing
+from geneai_spark.models import keras_net, prediction, scoring
+from geneai_spark.models.examples import Split
+from geneai_spark.models.family import Study
+from geneai_spark.models.prediction import PredictionOptions
+from tests import structured
+
+if importlib.util.find_spec("keras") is None:
+    pytest.skip("no Keras: make extra-tensorflow", allow_module_level=True)
+
+N, M = 200, 30
+RNG = np.random.default_rng(6)
+MADE = RNG.binomial(2, 0.4, (M, N)).astype(float)
+MADE[RNG.random(MADE.shape) < 0.05] = np.nan
+VALUES = 100 + 10 * (np.nan_to_num(MADE[:3]).sum(axis=0) + RNG.normal(0, 0.5, N))
+SPLIT = Split(np.arange(0, 120), np.arange(120, 150), np.arange(150, 200))
+#: Backend and form that are trained, and the backend that then loads.
+WAYS = [("tensorflow", "keras", "torch"), ("torch", "h5", "tensorflow")]
+
+
+@pytest.fixture(scope="module")
+def held(spark):
+    with packing.holding() as hold:
+        yield hold(packing.pack(structured.variants(spark, MADE), N, np.arange(N))), hold
+
+
+def study(held, home, binary):
+    values = (np.median(VALUES) < VALUES).astype(float) if binary else VALUES
+    ids = [f"s{i}" for i in range(N)]
+    return Study("default", "y", ids, values, binary, SPLIT, *held, 3, str(home), "net")
+
+
+@pytest.mark.parametrize(("backend", "form", "other"), WAYS)
+def test_train__learns_and_is_loaded_by_the_other_backend(held, tmp_path, backend, form, other):
+    for name in (backend, other):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"no {name}: make extra-{name}")
+    binary = form == "h5"
+    given = study(held, tmp_path, binary)
+    options = PredictionOptions(
+        predictor="keras", backend=backend, model_format=form, epochs=40, batch=16,
+        learning_rate=3e-3, hidden=(16, 8), patience=0, max_inputs=20,
+    )  # fmt: skip
+    trained = prediction.train(given, options)
+    assert trained.suffix == form and trained.config["network"]["backend"] == backend
+    history = trained.config["history"]
+    assert len(history) == 40
+    assert history[-1]["train_loss"] < 0.6 * history[0]["train_loss"]
+    assert np.corrcoef(trained.scores[SPLIT.test], VALUES[SPLIT.test])[0, 1] > 0.6
+    assert np.isnan(trained.scores[SPLIT.train]).all()
+    stored = structured.stored(trained)
+    found = scoring.gather(given.doses, prediction.wanted(stored), N)
+    scored = prediction.score(stored, found.planes, N)
+    np.testing.assert_allclose(scored[SPLIT.test], trained.scores[SPLIT.test], rtol=1e-6)
+    stored.config["network"]["backend"] = other
+    np.testing.assert_allclose(
+        prediction.score(stored, found.planes, N), scored, rtol=1e-4, atol=1e-6
+    )
+    assert "tensorflow" not in sys.modules  # not in the process that has PyTorch, say
+
+
+def test_train__stops_early_and_refuses_what_is_too_large(held, tmp_path, monkeypatch):
+    backend = keras_net.installed("tensorflow")
+    options = PredictionOptions(
+        predictor="keras", backend=backend, epochs=200, batch=8, learning_rate=0.05,
+        hidden=(64,), patience=2, max_inputs=20,
+    )  # fmt: skip
+    trained = prediction.train(study(held, tmp_path, False), options)
+    assert trained.config["epochs"] < 200
+    losses = [one["validation_loss"] for one in trained.config["history"]]
+    assert int(np.argmin(losses)) == len(losses) - 3  # two epochs later it stopped
+    with pytest.raises(ModelError, match="Keras on nothing failed:"):
+        monkeypatch.setitem(keras_net.BACKENDS, "nothing", backend)
+        prediction.train(
+            study(held, tmp_path, False),
+            PredictionOptions(predictor="keras", backend="nothing", max_inputs=20),
+        )
+
+
+def test_installed__says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SetupError, match="make extra-tensorflow"):
+        keras_net.installed("tensorflow")
+
+
+def test_refused__is_told_as_it_is(tmp_path, monkeypatch):
+    """What the process refuses comes back as an error of the input."""
+
+    def refuse(command, **_):
+        (tmp_path / "refused").write_text("too many doses")
+        return type("Done", (), {"returncode": 1, "stderr": ""})
+
+    monkeypatch.setattr(keras_net.subprocess, "run", refuse)
+    with pytest.raises(InputError, match="too many doses"):
+        keras_net._call("train", tmp_path, "tensorflow")
