@@ -85,8 +85,9 @@ test: setup classes $(VENV)/.dev $(VENV)/.extras ## lint, types, and every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 .PHONY: faults
-faults: setup $(VENV)/.dev $(VENV)/.extras ## what happens under kills, full disks, failing storage: every such test
+faults: setup $(VENV)/.dev $(VENV)/.extras ## what happens under kills, full disks, failing storage; slow tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/integration -m slow
 
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff and mypy

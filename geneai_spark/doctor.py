@@ -12,8 +12,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
@@ -218,21 +220,18 @@ def warm_up() -> None:
     from geneai_spark.association import least_squares  # SciPy, pandas: no check needs them
     from geneai_spark.models import forest
 
-    vcf_records.warm_up()
-    vcf_text.warm_up()
-    fastq_parts.warm_up()
-    bgen_records.warm_up()
-    sam_parts.warm_up()
+    parts = [vcf_records, vcf_text, sam_parts, forest, fastq_parts, measures, bgen_records, doses]
+    work = [part.warm_up for part in (*parts, read_sums, kmers, least_squares)]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        for done in [pool.submit(one) for one in (*work, _warm_genotypes)]:
+            done.result()
+
+
+def _warm_genotypes() -> None:
     decoded = np.zeros((1, 1, 2), np.int8)
     genotypes.dosages(decoded)
     genotypes.allele_counts(decoded, 2)
     genotypes.genotype_counts(decoded)
-    measures.warm_up()
-    read_sums.warm_up()
-    doses.warm_up()
-    kmers.warm_up()
-    least_squares.warm_up()
-    forest.warm_up()
 
 
 def report(found: Sequence[Check]) -> str:

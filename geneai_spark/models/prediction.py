@@ -214,4 +214,5 @@ def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
         )  # fmt: skip
     from geneai_spark.models import torch_net
 
-    return torch_net.score(held.model, wanted, planes, n)
+    scores: npt.NDArray[np.float64] = torch_net.score(held.model, wanted, planes, n)
+    return scores

@@ -87,7 +87,7 @@ class Net(nn.Module):
             x = torch.relu(layer(x))
             if masks is not None and self.dropout:
                 x = x * masks[i] / (1 - self.dropout)
-        return last(x).squeeze(1)  # type: ignore[no-any-return]
+        return last(x).squeeze(1)
 
 
 def load(data: bytes) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def run(task: Task) -> None:
 def _has_gpu() -> bool:
     """Whether there is a GPU for each rank of this machine."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return torch.cuda.is_available() and torch.cuda.device_count() >= ranks
+    return bool(torch.cuda.is_available() and torch.cuda.device_count() >= ranks)
 
 
 @contextmanager
@@ -251,7 +251,7 @@ class _Trainer:
         task = self.task
         order = np.random.default_rng([task.seed, self.done]).permutation(self.samples)
         total = 0.0
-        self.net.train()  # type: ignore[no-untyped-call]
+        self.net.train()
         for step, first in enumerate(range(0, self.samples, task.batch)):
             places = order[first : first + task.batch]
             total += self._step(places, (self.done * 1_000_003 + step))
@@ -278,9 +278,9 @@ class _Trainer:
             loss = self._loss(self.net(x, masks), y)
         self.optimizer.zero_grad(set_to_none=True)
         mean = loss * (self.world / len(places))  # DDP takes the mean over ranks
-        mean.backward()  # type: ignore[no-untyped-call]
+        mean.backward()
         self.optimizer.step()
-        return loss.item()
+        return float(loss.item())
 
     def _masks(self, size: int, own: Ints, number: int) -> list[torch.Tensor]:
         """What dropout keeps of this rank's samples, drawn for all of the batch."""
@@ -327,7 +327,8 @@ class _Trainer:
         out[torch.from_numpy(self.shard.index)] = torch.from_numpy(own)
         out = out.to(self.device)
         dist.all_reduce(out)
-        return out.cpu().numpy() * self.spread + self.center  # of two classes times 1, plus 0
+        made: npt.NDArray[np.float64] = out.cpu().numpy()
+        return made * self.spread + self.center  # of two classes times 1, plus 0
 
 
 @torch.no_grad()
@@ -338,7 +339,8 @@ def predict(net: Net, shard: Shard, task: Task) -> npt.NDArray[np.float64]:
         x = inputs.decode(shard.planes[first : first + EVALUATED], task.values)
         made.append(net(torch.from_numpy(x)).double())
     out = torch.cat(made) if made else torch.zeros(0, dtype=torch.float64)
-    return (torch.sigmoid(out) if task.binary else out).numpy()
+    found: npt.NDArray[np.float64] = (torch.sigmoid(out) if task.binary else out).numpy()
+    return found
 
 
 @torch.no_grad()

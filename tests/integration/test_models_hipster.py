@@ -201,6 +201,7 @@ def test_promote__moves_a_name(study, trained):
         registry.find(models, "disease_association_label@challenger")
 
 
+@pytest.mark.slow
 def test_evaluate_model__tells_skill_from_chance_and_compares(spark, study):
     """Of so few trees and training samples neither family is known to be the better one."""
     _, warehouse, labels = study

@@ -252,6 +252,7 @@ def test_report__simulated_traits_say_so(seen):
     assert seen.all_text.count("This trait is simulated") == 1
 
 
+@pytest.mark.slow
 def test_report__same_bytes_another_day_and_from_seven_partitions(
     spark, warehouse, built, tmp_path
 ):
