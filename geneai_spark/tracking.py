@@ -182,7 +182,7 @@ def _tell(
     metrics: Mapping[str, float],
     history: Sequence[Mapping[str, float]],
 ) -> None:
-    params = [entities.Param(k, str(v)[:_LONGEST]) for k, v in sorted(parameters.items())]
+    params = [entities.Param(k, _shown(v)) for k, v in sorted(parameters.items())]
     every = {**tags, "geneai_spark": geneai_spark.__version__}
     numbers = [entities.Metric(k, v, 0, 0) for k, v in metrics.items() if np.isfinite(v)]
     for told in history:
@@ -192,6 +192,12 @@ def _tell(
     client.log_batch(run, params=params, tags=told_tags)
     for first in range(0, len(numbers), 1000):  # as many as MLflow takes at once
         client.log_batch(run, metrics=numbers[first : first + 1000])
+
+
+def _shown(value: Any) -> str:
+    """A parameter as text; a condition on sample ids may name a person and is left out whole."""
+    text = str(value)
+    return "•••" if "sampleid" in text.lower() else text[:_LONGEST]
 
 
 def _copy(version: Version, folder: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pc
+from pyarrow import csv
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -75,20 +75,20 @@ class Inputs(NamedTuple):
         table = table.append_column("scale", pa.array(self.scale))
         sink = io.BytesIO()
         sink.write(("\t".join(table.column_names) + "\n").encode())  # pyarrow would quote them
-        options = pc.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
-        pc.write_csv(table, sink, options)
+        options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+        csv.write_csv(table, sink, options)
         return sink.getvalue().decode()
 
 
 def read_text(text: str) -> Inputs:
     """Undo `Inputs.text`."""
     kinds = {"start": pa.int64(), "mean": pa.float64(), "scale": pa.float64()}
-    options = pc.ConvertOptions(
+    options = csv.ConvertOptions(
         column_types={**dict.fromkeys(KEYS, pa.string()), **kinds}, strings_can_be_null=False
     )
-    table = pc.read_csv(
+    table = csv.read_csv(
         io.BytesIO(text.encode()),
-        parse_options=pc.ParseOptions(delimiter="\t", quote_char=False),
+        parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
         convert_options=options,
     )
     return Inputs(table.select(KEYS), table["mean"].to_numpy(), table["scale"].to_numpy())

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from geneai_spark import filesystems
+from geneai_spark import __version__, filesystems
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, SetupError
 from geneai_spark.features.doses import Planes
@@ -175,7 +175,8 @@ def _has_baseline(study: Study, options: PredictionOptions) -> bool:
 def _identity(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> str:
     """What a checkpoint must be of to be gone on from: the same data, settings and software."""
     kept = {k: v for k, v in asdict(options).items() if k not in ("ranks", "retries")}
-    digest = hashlib.sha256(json.dumps([kept, study.seed, study.binary]).encode())
+    told = [kept, study.seed, study.binary, __version__]
+    digest = hashlib.sha256(json.dumps(told).encode())
     for part in (wanted.text(), "\n".join(study.sample_ids)):
         digest.update(hashlib.sha256(part.encode()).digest())
     for array in (study.values, *study.split):

@@ -30,12 +30,11 @@ from geneai_spark.features import dose_kernels
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import inputs
 from geneai_spark.models.inputs import Inputs, Shard
+from geneai_spark.models.torch_spark import CHECKPOINT, DONE, ERROR, HISTORY
 from geneai_spark.stored import Part
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-CHECKPOINT, DONE, ERROR = "checkpoint.pt", "trained.pt", "error-"
-HISTORY = "history.json"
 EVALUATED = 4096  # samples that are scored at once
 
 

@@ -26,7 +26,8 @@ from geneai_spark.errors import ModelError, SetupError
 if TYPE_CHECKING:
     from geneai_spark.models.torch_net import Task
 
-CHECKPOINT, DONE, HISTORY = "checkpoint.pt", "trained.pt", "history.json"  # as in torch_net
+#: Files that ranks leave for each other, and for the driver.
+CHECKPOINT, DONE, HISTORY, ERROR = "checkpoint.pt", "trained.pt", "history.json", "error-"
 SSL = "pytorch.spark.distributor.ignoreSsl"
 _INTERVAL = 0.5  # seconds between looks at the history
 #: What a rank meets when another one is lost, or the network or storage fails in passing.
@@ -123,13 +124,13 @@ def _errors(folder: str) -> dict[int, tuple[str, str]]:
     found = {}
     for info in filesystems.walk(folder):
         name = info.uri.rpartition("/")[2]
-        if name.startswith("error-"):
+        if name.startswith(ERROR):
             file = filesystems.open_input(info.uri)
             try:
                 told: Mapping[str, str] = json.loads(file.read_at(file.size(), 0))
             finally:
                 file.close()
-            found[int(name[6:-5])] = told["kind"], told["text"]
+            found[int(name[len(ERROR) : -len(".json")])] = told["kind"], told["text"]
     return found
 
 

@@ -66,7 +66,11 @@ def test_log__as_mlflow_gives_it_back(
         logged = tracking.log(
             uri,
             version,
-            parameters={"trait": "height", "storage": {"s3": {"file": "***"}}},
+            parameters={
+                "trait": "height",
+                "keep_samples": "NOT sampleId IN ('NA12878')",
+                "storage": {"s3": {"file": "***"}},
+            },
             tags={"table.variants": "7"},
             metrics={"test_r2": 0.3, "test_pearson_r": float("nan")},
             history=HISTORY,
@@ -80,6 +84,7 @@ def test_log__as_mlflow_gives_it_back(
     run = client.get_run(logged.run_id)
     assert (run.info.run_name, run.info.status) == ("net/2", "FINISHED")
     assert run.data.params["trait"] == "height"
+    assert run.data.params["keep_samples"] == "•••"  # who is left out is nobody's business
     assert run.data.tags["table.variants"] == "7"
     assert run.data.metrics == {"test_r2": 0.3, "train_loss": 0.5}
     losses = client.get_metric_history(logged.run_id, "train_loss")
