@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SYSTEM := deployment/deployment_scripts/setup.sh
-OTHERS := tensorflow mlflow serving notebooks kerberos
+OTHERS := tensorflow mlflow classifiers serving notebooks kerberos
 EXTRAS := torch $(OTHERS)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command "make lock" pyproject.toml
@@ -38,9 +38,9 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 	$(PIP) install --no-deps -r requirements/dev.txt
 	@touch $@
 
-TESTED := $(foreach extra,torch tensorflow mlflow,requirements/$(extra).txt)
+TESTED := $(foreach extra,torch tensorflow mlflow classifiers,requirements/$(extra).txt)
 $(VENV)/.extras: $(TESTED) $(VENV)/.dev
-	@echo "setup: installing PyTorch, TensorFlow, MLflow"
+	@echo "setup: installing PyTorch, TensorFlow, MLflow, xgboost"
 	$(BIN)/uv pip install -q --python $(BIN)/python $(TESTED:%=-r %) || $(PIP) install $(TESTED:%=-r %)
 	@touch $@
 

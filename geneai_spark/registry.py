@@ -77,11 +77,7 @@ def aliases(models: str, name: str) -> dict[str, int]:
     uri = f"{_home(models, name)}/{ALIASES}"
     if not filesystems.exists(uri):
         return {}
-    file = filesystems.open_input(uri)
-    try:
-        read: Mapping[str, Any] = json.loads(file.read_at(file.size(), 0))
-    finally:
-        file.close()
+    read: Mapping[str, Any] = json.loads(filesystems.read(uri))
     return {alias: int(version) for alias, version in read.items()}
 
 

@@ -538,6 +538,7 @@ EXAMPLES = Table(
             "two planes of little-endian 64-bit words, a bit a variant of the model's inputs.tsv: "
             "00 two REF, 10 het, 01 two ALT, 11 missing",
         ),
+        ("covariates", BINARY, "little-endian float32, standardised; 0 where missing"),
     ),
     statistics=("cohort", "model"),
 )

@@ -12,7 +12,8 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,58 @@ def log(
     Raises:
         TrackingError: MLflow does not take it. The model is stored all the same.
     """
+    with _run(uri, f"{version.name}/{version.number}", parameters, tags, metrics, history) as one:
+        client, run = one
+        with tempfile.TemporaryDirectory(prefix="geneai-mlflow-") as folder:
+            _copy(version, folder)
+            if history:
+                Path(folder, "losses.png").write_bytes(plot(history))
+            client.log_artifacts(run.run_id, folder, "model")
+        if not client.search_registered_models(f"name = '{version.name}'"):
+            client.create_registered_model(version.name)
+        made = client.create_model_version(
+            version.name,
+            f"{run.artifact_uri}/model",
+            run.run_id,
+            tags={"directory": version.uri, "version": str(version.number)},
+        )
+        return Logged(run.run_id, int(made.version))
+
+
+def log_evaluation(
+    uri: str,
+    name: str,
+    *,
+    parameters: Mapping[str, Any],
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    rows: str,
+) -> str:
+    """Log an evaluation; returns MLflow's id of the run.
+
+    Args:
+        uri: from :func:`uri_of`; the others as of :func:`log`.
+        name: of the run.
+        rows: all that was measured, for the file ``evaluations.tsv``.
+
+    Raises:
+        TrackingError: MLflow does not take it.
+    """
+    with _run(uri, name, parameters, tags, metrics) as (client, run):
+        client.log_text(run.run_id, rows, "evaluations.tsv")
+        return str(run.run_id)
+
+
+@contextmanager
+def _run(
+    uri: str,
+    name: str,
+    parameters: Mapping[str, Any],
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    history: Sequence[Mapping[str, float]] = (),
+) -> Iterator[tuple[Any, Any]]:
+    """A run with settings and numbers, open for files: MLflow's client, and what it says of it."""
     client, entities = _client(uri)
     try:
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -95,28 +148,14 @@ def log(
             number = client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri))
         else:
             number = experiment.experiment_id
-        name = f"{version.name}/{version.number}"
         run = client.create_run(number, run_name=name).info
         try:
             _tell(client, entities, run.run_id, parameters, tags, metrics, history)
-            with tempfile.TemporaryDirectory(prefix="geneai-mlflow-") as folder:
-                _copy(version, folder)
-                if history:
-                    Path(folder, "losses.png").write_bytes(plot(history))
-                client.log_artifacts(run.run_id, folder, "model")
-            if not client.search_registered_models(f"name = '{version.name}'"):
-                client.create_registered_model(version.name)
-            made = client.create_model_version(
-                version.name,
-                f"{run.artifact_uri}/model",
-                run.run_id,
-                tags={"directory": version.uri, "version": str(version.number)},
-            )
+            yield client, run
         except BaseException:
             client.set_terminated(run.run_id, "FAILED")
             raise
         client.set_terminated(run.run_id)
-        return Logged(run.run_id, int(made.version))
     except Exception as error:
         raise TrackingError(f"MLflow at {uri}: {str(error).splitlines()[0]}") from error
 
@@ -203,10 +242,6 @@ def _shown(value: Any) -> str:
 def _copy(version: Version, folder: str) -> None:
     start = len(filesystems.absolute(version.uri)) + 1
     for info in filesystems.walk(version.uri):
-        file = filesystems.open_input(info.uri)
-        try:
-            target = Path(folder) / info.uri[start:]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_at(file.size(), 0))
-        finally:
-            file.close()
+        target = Path(folder) / info.uri[start:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(filesystems.read(info.uri))

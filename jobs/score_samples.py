@@ -13,7 +13,7 @@ from geneai_spark import models as model_families
 from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import InputError
 from geneai_spark.features import doses
-from geneai_spark.models import results, scoring
+from geneai_spark.models import results, scoring, studies
 from geneai_spark.selection import SelectionOptions
 from geneai_spark.table import Where
 
@@ -44,6 +44,8 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     chosen = selection.select(spark, config.warehouse, **config.part(SelectionOptions))
     n = len(chosen.rows)
     wanted = family.wanted(held)
+    ids = [chosen.sample_ids[row] for row in chosen.rows]
+    given = studies.covariates_of(spark, config.warehouse, config.cohort, ids, wanted.covariates)
     with progress.stage("score", spark) as stage:
         packed = doses.pack(chosen.scanned, len(chosen.sample_ids), chosen.rows)
         found = scoring.gather(packed, wanted, n)
@@ -54,13 +56,13 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
                 f"{lacking:,} of its {len(found.known):,} variants, more than max_missing="
                 f"{config.max_missing}: another genome build, contig names or panel?"
             )
-        scores = family.score(held, found.planes, n)
+        scores = family.score(held, found.planes, given.values)
         stage.result = f"{n:,} samples by {version.name}/{version.number}"
     decided = results.decided(scores, binary=bool(held.config.get("binary")))
     schema = tables.PREDICTIONS.arrow([]).schema
     told = {
         "cohort": [config.cohort] * n,
-        "sampleId": [chosen.sample_ids[row] for row in chosen.rows],
+        "sampleId": ids,
         "trait": [held.config.get("trait")] * n,
         "model": [version.name] * n,
         "version": [version.number] * n,

@@ -66,10 +66,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
     chosen = selection.select(spark, config.warehouse, **config.part(SelectionOptions))
     name = config.name
     told_to = tracking.uri_of(config.mlflow, config.models)
-    versions = {
-        table.name: store.version(spark, table, config.warehouse)
-        for table in (tables.VARIANTS, tables.SAMPLES, tables.TRAITS, tables.KINSHIP)
-    }
+    versions = {table.name: store.version(spark, table, config.warehouse) for table in studies.READ}
     with doses.holding() as hold:
         asked = StudyOptions(**config.part(StudyOptions))
         study = studies.build(
@@ -78,6 +75,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         )  # fmt: skip
         with progress.stage(f"train {config.family}", spark) as stage:
             trained = model_families.family(config.family).train(study, config.own())
+            study.check_covariates(trained.config)
             measured = results.measure(study, trained)
             stage.result = results.sentence(measured)
     made = registry.add(

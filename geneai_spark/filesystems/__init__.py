@@ -102,6 +102,19 @@ def open_input(uri: str) -> RandomAccess:
     return _guard(uri, lambda: _open(locate(uri)))
 
 
+def read(uri: str) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    file = open_input(uri)
+    try:
+        return file.read_at(file.size(), 0)
+    finally:
+        file.close()
+
+
 def _open(where: Location) -> RandomAccess:
     if where.scheme == "":
         return local.LocalFile(where.path)
@@ -277,6 +290,7 @@ __all__ = [
     "open_arrow",
     "open_input",
     "open_output",
+    "read",
     "remove",
     "remove_folder",
     "source_id",

@@ -151,11 +151,7 @@ def inspect(uri: str, ids: str = "auto") -> PlinkFile:
 def _samples(uri: str, ids: str) -> tuple[str, ...]:
     if ids not in IDS:
         raise ConfigError(f"plink_ids={ids!r}: expected {', '.join(IDS)}")
-    source = filesystems.open_input(uri)
-    try:
-        data = source.read_at(source.size(), 0)
-    finally:
-        source.close()
+    data = filesystems.read(uri)
     try:
         lines = data.decode().rstrip().splitlines()
     except UnicodeDecodeError as error:

@@ -114,11 +114,7 @@ def read(
 
 
 def _decoded(uri: str) -> str:
-    file = filesystems.open_input(uri)
-    try:
-        data = file.read_at(file.size(), 0)
-    finally:
-        file.close()
+    data = filesystems.read(uri)
     try:
         if data.startswith(_GZIP):
             data = gzip.decompress(data)

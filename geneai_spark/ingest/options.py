@@ -86,11 +86,7 @@ class VariantOptions(FileOptions):
         """The sample ids of ``samples_file``, None for all."""
         if self.samples_file is None:
             return None
-        file = filesystems.open_input(self.samples_file)
-        try:
-            ids = file.read_at(file.size(), 0).decode().split()
-        finally:
-            file.close()
+        ids = filesystems.read(self.samples_file).decode().split()
         if len(set(ids)) != len(ids):
             raise ConfigError(f"samples_file: {self.samples_file}: an id stands there twice")
         return ids

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 from geneai_spark import config as configs
 from geneai_spark.errors import ConfigError, ModelError
-from geneai_spark.models import disease, prediction
-from geneai_spark.models.family import Family
+from geneai_spark.models import classifiers, disease, prediction
+from geneai_spark.models.family import Family, Fit
 
 FAMILIES: Mapping[str, Family] = {"disease_association": disease, "genomic_prediction": prediction}
 GROUP = "geneai_spark.models"
+#: What else a family of ours can be told to fit, by a name of its own: family, setting.
+VARIANTS: Mapping[str, tuple[str, str]] = {
+    **{name: ("disease_association", "classifier") for name in classifiers.NAMES},
+    **{name: ("genomic_prediction", "predictor") for name in prediction.NETWORKS},
+}
 
 
 def names() -> tuple[str, ...]:
@@ -43,6 +49,25 @@ def family(name: str) -> Family:
             ) from None
         return loaded
     raise ModelError(f"no family {name!r} is installed here: there is {', '.join(names())}")
+
+
+def fit(name: str, given: Mapping[str, Any], settings: Mapping[str, str]) -> Fit:
+    """How a model is trained that is measured beside others: a network without its baseline.
+
+    Args:
+        name: of a family, or of `VARIANTS`.
+        given: see :func:`options`; so ``settings``.
+
+    Raises:
+        ValueError: a setting is unknown or wrong.
+    """
+    if name in VARIANTS:
+        of, setting = VARIANTS[name]
+        own = options(of, {**given, setting: name}, {})
+        alone = prediction.train_network if of == "genomic_prediction" else disease.train
+        return partial(alone, options=own)
+    own = options(name, given, {} if name in FAMILIES else settings)
+    return partial(family(name).train, options=own)
 
 
 def options(name: str, given: Mapping[str, Any], settings: Mapping[str, str]) -> Any:

@@ -138,7 +138,7 @@ def load(uri: str) -> Contents:
         raise ModelError(f"{folder}/{gone[0]}: is missing from the model")
     if more := sorted(names - sums.keys() - {CONFIG}):
         raise ModelError(f"{folder}/{more[0]}: is not one of the model's files")
-    files = {name: _read(f"{folder}/{name}") for name in sums}
+    files = {name: filesystems.read(f"{folder}/{name}") for name in sums}
     for name, data in files.items():
         if not hmac.compare_digest(_digest(data), sums[name]):
             raise ModelError(f"{folder}/{name}: has changed since the model was written")
@@ -161,7 +161,9 @@ def _config(folder: str) -> dict[str, Any]:
     """The configuration of a directory: of a format that is known, signed where a key is set."""
     where = f"{folder}/{CONFIG}"
     try:
-        config: dict[str, Any] = json.loads(_read(where), parse_constant=_refuse_constant)
+        config: dict[str, Any] = json.loads(
+            filesystems.read(where), parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{where}: is not JSON") from error
     version = config.get("format_version") if isinstance(config, dict) else None
@@ -214,14 +216,6 @@ def _names(folder: str) -> set[str]:
     """Files of a directory and those below it, by their paths in it."""
     start = len(filesystems.absolute(folder)) + 1
     return {info.uri[start:] for info in filesystems.walk(folder)}
-
-
-def _read(uri: str) -> bytes:
-    file = filesystems.open_input(uri)
-    try:
-        return file.read_at(file.size(), 0)
-    finally:
-        file.close()
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,31 +1,49 @@
-"""Disease association: a random forest on all variants, their importances, and loci of them."""
+"""Disease association: a random forest on all variants, or another library's classifier; how
+important variants are, and loci of them.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from geneai_spark.config import option
 from geneai_spark.features.doses import Planes
-from geneai_spark.models import directory, forest, forest_spark, loci
+from geneai_spark.models import (
+    classifiers,
+    covariates,
+    directory,
+    forest,
+    forest_covariates,
+    forest_spark,
+    loci,
+)
+from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.family import KEYS, Study, Trained, Wanted
 from geneai_spark.models.forest import ForestOptions, Grown, Source
+from geneai_spark.models.forest_covariates import Beside, Levels
+from geneai_spark.models.inputs import InputOptions
 
+FOREST = "forest"
 ENGINES = ("auto", "local", "spark")
 LOCAL_BYTES = 512 << 20  # of doses that the driver takes where the engine is its own choice
 
 
 @dataclass(frozen=True)
-class DiseaseOptions(ForestOptions):
-    """How a forest is grown, where, and what is a locus."""
+class DiseaseOptions(InputOptions, ForestOptions):
+    """What tells cases from controls; how a forest is grown, where, and what is a locus."""
 
+    classifier: str = option(
+        "disease_association: forest, on all variants; or on max_inputs of them scikit (random "
+        "forest), mllib (random forest), logistic (MLlib, ridge penalty), xgboost", "forest"
+    )  # fmt: skip
+    regularization: float = option("ridge penalty of classifier=logistic", 0.1)
     engine: str = option(
         "where trees grow: local (the driver), spark (tasks), auto by size", "auto"
     )
@@ -37,7 +55,13 @@ class DiseaseOptions(ForestOptions):
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
-        super().__post_init__()
+        InputOptions.__post_init__(self)
+        ForestOptions.__post_init__(self)
+        if self.classifier not in (FOREST, *classifiers.NAMES):
+            known = ", ".join((FOREST, *classifiers.NAMES))
+            raise ValueError(f"classifier must be one of {known}")
+        if self.regularization < 0:
+            raise ValueError("regularization must be 0 or more")
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
         if self.null_forests < 0:
@@ -50,7 +74,9 @@ Options = DiseaseOptions
 
 
 def train(study: Study, options: DiseaseOptions) -> Trained:
-    """Grow a forest on the training samples."""
+    """Fit what `classifier` names on the training samples."""
+    if options.classifier != FOREST:
+        return classifiers.train(study, options.classifier, options)
     n = len(study.sample_ids)
     words = -(-n // 64)
     training = study.split.train
@@ -66,6 +92,10 @@ def train(study: Study, options: DiseaseOptions) -> Trained:
         if engine == "local"
         else forest_spark.Spread(blocks, len(keys), words)
     )
+    scale, z = study.scaled()
+    levels = forest_covariates.levels(z, training)
+    if len(levels.of):
+        source = Beside(source, forest_covariates.planes(z, levels))
     truth = np.full(n, -1, np.int8)
     truth[training] = study.truth[training]  # of the others nothing is looked at
     grown = forest.grow(source, truth, training, options, seed=study.seed)
@@ -75,16 +105,19 @@ def train(study: Study, options: DiseaseOptions) -> Trained:
     ]
     p = np.full(len(keys), np.nan)
     if null:
-        p = forest.p_values(grown.importance, np.concatenate([one.importance for one in null]))
+        chance = np.concatenate([one.importance[: len(keys)] for one in null])
+        p = forest.p_values(grown.importance[: len(keys)], chance)
     places = _loci(source, keys, grown, training, options)
     numbers: dict[str, int | float | str] = {
         "variants": len(keys),
-        "variants_in_splits": int((grown.splits > 0).sum()),
+        "variants_in_splits": int((grown.splits[: len(keys)] > 0).sum()),
         "nodes": len(grown.forest.left),
         "loci": len(places),
+        **_covariates(levels, scale.names, grown.importance[len(keys) :]),
     }
     config = {
         "family": "disease_association",
+        "classifier": FOREST,
         "engine": engine,
         "forest": {
             "trees": options.trees,
@@ -94,45 +127,75 @@ def train(study: Study, options: DiseaseOptions) -> Trained:
             "max_depth": options.max_depth,
         },
         **numbers,
+        "covariates": scale.told(),
     }
     return Trained(
-        model=_dump(source, keys, grown, training),
+        model=_dump(source, keys, grown, training, levels),
         suffix="pkl",
         config=config,
         scores=grown.held_out,
         numbers=numbers,
-        importances=_importances(keys, grown, p, places),
+        importances=loci.ranked(
+            keys,
+            grown.importance[: len(keys)],
+            grown.splits[: len(keys)],
+            places,
+            grown.splits[: len(keys)] > 0,
+            p,
+            forest.false_discovery(p),
+        ),
         held_out=True,
     )
 
 
 def wanted(held: Contents) -> Wanted:
-    """The variants that the forest looks at."""
+    """The variants that the model looks at."""
+    if held.config.get("classifier", FOREST) != FOREST:
+        return classifiers.wanted(held)
     found = directory.loads_arrays(held.model)["keys"]
-    return Wanted(pa.table({name: found[name].tolist() for name in KEYS}))
+    names = covariates.read(held.config).names
+    return Wanted(pa.table({name: found[name].tolist() for name in KEYS}), names)
 
 
-def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+def score(held: Contents, planes: Planes, given: Matrix) -> Matrix:
     """Mean share of cases in the leaves that a sample comes to; missing genotypes are what most
     training samples had.
     """
+    if held.config.get("classifier", FOREST) != FOREST:
+        return classifiers.score(held, planes, given)
     grown = directory.loads_arrays(held.model)
     missing = planes[:, 0] & planes[:, 1]
     out = planes & ~missing[:, None]
     for dose in (1, 2):
         out[grown["fill"] == dose, dose - 1] |= missing[grown["fill"] == dose]
-    return _forest(grown).predict(out, n)
+    z = covariates.standardised(given, covariates.read(held.config))
+    others = forest_covariates.planes(z, Levels(grown["levels_of"], grown["levels_cuts"]))
+    return _forest(grown).predict(np.concatenate([out, others]), len(given))
 
 
 def _forest(held: Mapping[str, Any]) -> forest.Forest:
     return forest.Forest(held["trees"], held["left"], held["variant"], held["cut"], held["value"])
 
 
-def _dump(source: Source, keys: pa.Table, grown: Grown, training: forest.Ints) -> bytes:
-    """The forest with its variants numbered among those that it looks at, and their names."""
+def _covariates(
+    levels: Levels, names: Sequence[str], importance: forest.Floats
+) -> dict[str, float]:
+    """The importance of each covariate, that of its variables summed."""
+    total = np.bincount(levels.of, importance, len(names))
+    return {f"importance_{name}": float(total[i]) for i, name in enumerate(names)}
+
+
+def _dump(
+    source: Source, keys: pa.Table, grown: Grown, training: forest.Ints, levels: Levels
+) -> bytes:
+    """The forest with its variants numbered among those that it looks at, and their names; after
+    them the variables of covariates.
+    """
     trees = grown.forest
     used = trees.variants
-    own = keys.take(pa.array(used))
+    others = levels.take(used[used >= len(keys)] - len(keys))
+    variants = used[used < len(keys)]
+    own = keys.take(pa.array(variants))
     named = {name: own.column(name).to_pylist() for name in KEYS}
     row = np.where(trees.variant >= 0, np.searchsorted(used, trees.variant), -1)
     return directory.dumps_arrays(
@@ -143,7 +206,9 @@ def _dump(source: Source, keys: pa.Table, grown: Grown, training: forest.Ints) -
             "variant": row.astype(np.int32),
             "cut": trees.cut.astype(np.int8),
             "value": trees.value,
-            "fill": forest.modes(source.take(used), training).astype(np.int8),
+            "fill": forest.modes(source.take(variants), training).astype(np.int8),
+            "levels_of": others.of,
+            "levels_cuts": others.cuts,
             "keys": {name: np.array(values) for name, values in named.items()},
         }
     )
@@ -156,7 +221,7 @@ def _loci(
     training: forest.Ints,
     options: DiseaseOptions,
 ) -> list[loci.Locus]:
-    some = loci.strongest(grown.importance)
+    some = loci.strongest(grown.importance[: len(keys)])
     return loci.clump(
         keys,
         grown.importance,
@@ -166,30 +231,3 @@ def _loci(
         window=options.locus_window,
         r2=options.locus_r2,
     )
-
-
-def _importances(
-    keys: pa.Table, grown: Grown, p: forest.Floats, places: list[loci.Locus]
-) -> pa.Table:
-    """Variants in some split, the most important first."""
-    q = forest.false_discovery(p)
-    used = np.flatnonzero(grown.splits > 0)
-    used = used[np.argsort(-grown.importance[used], kind="stable")]
-    place = np.zeros(len(keys), np.int32)
-    leads = np.zeros(len(keys), np.bool_)
-    for number, locus in enumerate(places, 1):
-        place[locus.members] = number
-        leads[locus.lead] = True
-    table = keys.select([*KEYS, "sourceId"]).take(pa.array(used))
-    more = {
-        "importance": pa.array(grown.importance[used]),
-        "splits": pa.array(grown.splits[used].astype(np.int32)),
-        "pValue": pa.array(p[used], from_pandas=True),
-        "falseDiscoveryRate": pa.array(q[used], from_pandas=True),
-        "rank": pa.array(np.arange(1, len(used) + 1, dtype=np.int32)),
-        "locus": pa.array(place[used], mask=place[used] == 0),
-        "isLead": pa.array(leads[used]),
-    }
-    for name, column in more.items():
-        table = table.append_column(name, column)
-    return table

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TypeAlias
@@ -30,7 +30,7 @@ from geneai_spark.features import doses
 from geneai_spark.models import examples, metrics, results
 from geneai_spark.models.comparison import CHANCE, chance, difference
 from geneai_spark.models.examples import Split
-from geneai_spark.models.family import Study, Trained
+from geneai_spark.models.family import Fit, Study
 from geneai_spark.models.measurements import (
     METRICS,
     NULL,
@@ -43,11 +43,6 @@ from geneai_spark.models.measurements import (
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
-#: Trains on a study: a family with its options.
-Fit: TypeAlias = Callable[[Study], Trained]
-
-#: Groups of fewer samples are not measured.
-LEAST = 30
 
 
 @dataclass(frozen=True)
@@ -75,15 +70,14 @@ def evaluate(
     study: Study,
     models: Mapping[str, Fit],
     options: EvaluationOptions,
-    groups: Sequence[str | None] | None = None,
 ) -> list[Row]:
     """Measure each of some models, and compare them.
 
     Args:
-        study: its split is that of the learning curve, the permutations and the comparison.
+        study: its split is that of the learning curve, the permutations and the comparison; its
+            groups are measured apart in the cross-validation.
         models: how each is trained, by name; the first mentioned come first.
         options: see there.
-        groups: each sample's group, to be measured apart; None belongs to none.
 
     Raises:
         InputError: test samples that do not differ, or training samples of a fold or a share.
@@ -103,15 +97,13 @@ def evaluate(
     for name, fit in models.items():
         rows += learning_curve(study, name, fit, options.shares, whole[name])
         if options.folds:
-            rows += cross_validation(study, name, fit, options.folds, groups)
+            rows += cross_validation(study, name, fit, options.folds)
         if options.permutations:
             rows += permutation_null(study, name, fit, options.permutations, whole[name])
     return rows + compare(study, whole)
 
 
-def cross_validation(
-    study: Study, name: str, fit: Fit, k: int, groups: Sequence[str | None] | None = None
-) -> list[Row]:
+def cross_validation(study: Study, name: str, fit: Fit, k: int) -> list[Row]:
     """Measure each fold, all folds' held-out scores together, and groups of these.
 
     The study's validation samples stay validation samples, but in their own fold.
@@ -135,7 +127,7 @@ def cross_validation(
         pooled, size = _measured(study, scores, known), round(float(np.mean(sizes)))
         rows += rows_of(name, "pooled", "all", size, pooled, METRICS[study.binary])
         stage.result = _told(pooled)
-    for group, told in _groups(study, scores, known, groups).items():
+    for group, told in results.by_group(study, scores, known)[0].items():
         rows += rows_of(name, "group", group, size, told, METRICS[study.binary])
     return rows
 
@@ -231,7 +223,9 @@ def _scores(study: Study, fit: Fit, what: str) -> Floats:
             f"{len(train)} that do not: fewer folds, larger shares, or another seed"
         )
     with doses.holding() as hold:
-        return np.asarray(fit(replace(study, hold=hold)).scores, np.float64)
+        trained = fit(replace(study, hold=hold))
+    study.check_covariates(trained.config)
+    return np.asarray(trained.scores, np.float64)
 
 
 def _measured(study: Study, scores: Floats, own: Ints, *, resamples: int = 1000) -> Measured | None:
@@ -249,28 +243,6 @@ def _measured(study: Study, scores: Floats, own: Ints, *, resamples: int = 1000)
             resamples=resamples,
         )
     return metrics.regression(truth, scores[own], seed=study.seed, resamples=resamples)
-
-
-def _groups(
-    study: Study, scores: Floats, own: Ints, groups: Sequence[str | None] | None
-) -> Mapping[str, Measured]:
-    """Metrics of each group of enough samples that differ."""
-    if groups is None:
-        return {}
-    own = own[np.isfinite(scores[own])]
-    labels = [groups[i] for i in own]
-    truth = study.values[own]
-    if study.binary:
-        return metrics.by_group(
-            truth, scores[own], labels, LEAST, threshold=results.THRESHOLD, seed=study.seed
-        )[0]
-    found: dict[str, Measured] = {}
-    for name in sorted({label for label in labels if label is not None}):
-        members = own[[label == name for label in labels]]
-        told = _measured(study, scores, members)
-        if told is not None and told.n >= LEAST:
-            found[name] = told
-    return found
 
 
 def _told(told: Measured | None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from pyspark.sql import DataFrame
 
 from geneai_spark.errors import InputError
 from geneai_spark.features.doses import Hold, Planes
+from geneai_spark.models import covariates
+from geneai_spark.models.covariates import Covariates, Matrix, Scale
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.examples import Split
 
@@ -34,6 +36,8 @@ class Study:
         warehouse: where tables are, for families that need more of them.
         model: the model's name.
         relatives: pairs of positions of relatives.
+        covariates: that predict beside the genotypes, of the n samples; None: none do.
+        groups: each sample's group, to be measured apart; None belongs to none.
     """
 
     cohort: str
@@ -48,6 +52,8 @@ class Study:
     warehouse: str = ""
     model: str = ""
     relatives: Sequence[tuple[int, int]] = ()
+    covariates: Covariates | None = None
+    groups: Sequence[str | None] | None = None
 
     @property
     def truth(self) -> npt.NDArray[np.int8]:
@@ -62,6 +68,29 @@ class Study:
                 "controls and cases, or choose family=genomic_prediction"
             )
         return np.nan_to_num(self.values, nan=-1).astype(np.int8)
+
+    def scaled(self) -> tuple[Scale, Matrix]:
+        """Covariates by mean and spread of the training samples: these, and (n, covariates).
+
+        Raises:
+            InputError: one does not vary among the training samples.
+        """
+        given = self.covariates or covariates.none(len(self.sample_ids))
+        scale = covariates.fit(given, self.split.train)
+        return scale, covariates.standardised(given.values, scale)
+
+    def check_covariates(self, config: Mapping[str, Any]) -> None:
+        """A family of another package may not know covariates.
+
+        Args:
+            config: of the trained model.
+
+        Raises:
+            InputError: they were asked for, and the model does not have them.
+        """
+        asked = self.covariates.names if self.covariates else ()
+        if covariates.read(config).names != asked:
+            raise InputError(f"covariates: the family {config.get('family')} does not take any")
 
 
 @dataclass(frozen=True)
@@ -98,9 +127,14 @@ KEYS = ("contigName", "start", "referenceAllele", "alternateAllele")
 
 
 class Wanted(NamedTuple):
-    """The variants that a model looks at: `KEYS`, a row a variant."""
+    """The variants that a model looks at: `KEYS`, a row a variant; and covariates, by name."""
 
     keys: pa.Table
+    covariates: tuple[str, ...] = ()
+
+
+#: Trains on a study: a family with its options.
+Fit: TypeAlias = Callable[[Study], Trained]
 
 
 class Family(Protocol):
@@ -114,10 +148,12 @@ class Family(Protocol):
     def wanted(self, held: Contents) -> Wanted:
         """What a stored model has to be told of samples."""
 
-    def score(self, held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+    def score(self, held: Contents, planes: Planes, covariates: Matrix) -> Matrix:
         """Probability of being a case, or the value predicted, of n samples.
 
         Args:
             planes: doses at the wanted variants, in their order, (variants, 2, words); what is
                 missing is for the model to fill.
+            covariates: those wanted, in their order, (n, covariates), NaN where missing; without
+                any (n, 0).
         """

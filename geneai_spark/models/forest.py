@@ -105,14 +105,29 @@ class Source(Protocol):
 
 def search(blocks: Sequence[Block], level: Level) -> Splits:
     """Each node's best split among the variants of some blocks, in the blocks' order."""
-    nodes = len(level.begin)
-    found = Splits(np.full(nodes, LEAST_GAIN), np.full(nodes, -1), np.zeros(nodes, np.int64))
+    found = _nothing(level)
     for number, planes in blocks:
-        kernels.best_splits(
-            planes, number * BLOCK, number, level.members, level.begin, level.cases, level.end,
-            level.keys, level.rate, level.least, *found,
-        )  # fmt: skip
+        _look(planes, number * BLOCK, number, level, found)
     return found
+
+
+def search_block(planes: Planes, first: int, number: int, level: Level) -> Splits:
+    """Each node's best split among variants numbered from ``first``, drawn as block ``number``."""
+    found = _nothing(level)
+    _look(planes, first, number, level, found)
+    return found
+
+
+def _nothing(level: Level) -> Splits:
+    nodes = len(level.begin)
+    return Splits(np.full(nodes, LEAST_GAIN), np.full(nodes, -1), np.zeros(nodes, np.int64))
+
+
+def _look(planes: Planes, first: int, number: int, level: Level, found: Splits) -> None:
+    kernels.best_splits(
+        planes, first, number, level.members, level.begin, level.cases, level.end,
+        level.keys, level.rate, level.least, *found,
+    )  # fmt: skip
 
 
 def better(one: Splits, other: Splits) -> Splits:
@@ -471,6 +486,8 @@ def warm_up() -> None:
         seed=1,
     )
     grown.forest.predict(planes[grown.forest.variants], 5)
+    numbers = np.zeros((1, 1), np.float32), np.zeros(1, np.int64), np.array([-1]), np.array([-1])
+    kernels.descend(*numbers, np.zeros(1, np.int64), np.zeros(1), np.zeros(1), np.zeros(1))
     correlated = np.empty(2)
     kernels.correlate(planes[0], planes, bits(np.arange(4), 1), correlated)
     modes(planes, np.arange(4))

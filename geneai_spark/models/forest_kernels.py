@@ -208,6 +208,17 @@ def predict(planes, roots, left, row, cut, value, out):
 
 
 @numba.njit(cache=True, nogil=True)
+def descend(x, roots, left, right, feature, threshold, value, out):
+    """Sum over trees of the leaf's value: x (samples, features) -> out (samples,)."""
+    for s in range(len(x)):
+        for root in roots:
+            k = root
+            while left[k] >= 0:
+                k = left[k] if x[s, feature[k]] <= threshold[k] else right[k]
+            out[s] += value[k]
+
+
+@numba.njit(cache=True, nogil=True)
 def correlate(one, others, samples, out):
     """Squared correlation of a variant's doses with others', nothing missing: (2, words),
     (records, 2, words) -> (records,), over the samples with a bit in ``samples`` (words,).

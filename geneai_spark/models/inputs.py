@@ -23,6 +23,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
 from geneai_spark import stored, tables
+from geneai_spark.config import option
 from geneai_spark.errors import InputError, StorageError
 from geneai_spark.features import dose_kernels
 from geneai_spark.features import doses as packing
@@ -48,6 +49,24 @@ _COLUMNS = StructType(
         StructField("planes", BinaryType()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How much of the genotypes is looked at, and by how many processes."""
+
+    max_inputs: int = option(
+        "variants that a network or another library's classifier looks at: those that go with the "
+        "trait most in training", 10_000
+    )  # fmt: skip
+    ranks: int = option("processes that train a network or xgboost together; 0: one a slot", 1)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their range."""
+        if self.max_inputs < 1:
+            raise ValueError("max_inputs must be 1 or more")
+        if self.ranks < 0:
+            raise ValueError("ranks must be 0 or more")
 
 
 class Inputs(NamedTuple):
@@ -107,7 +126,9 @@ def strongest(study: Study, most: int) -> Inputs:
         InputError: none varies among the training samples.
     """
     n, training = len(study.sample_ids), study.split.train
-    y = study.values[training] - study.values[training].mean()
+    W = np.column_stack([np.ones(n), study.scaled()[1]])[training]
+    y = study.values[training]
+    y = y - W @ np.linalg.lstsq(W, y, rcond=None)[0]  # what covariates tell needs no variant
     y = y / max(np.sqrt(y @ y), 1e-300)
     names = [*KEYS, "sourceId"]
 
@@ -172,7 +193,7 @@ def write(study: Study, inputs: Inputs) -> None:
         splits[part] = name
     told = {"cohort": study.cohort, "model": study.model}
     schema = to_arrow_schema(tables.EXAMPLES.schema)
-    values = study.values
+    values, others = study.values, study.scaled()[1].astype("<f4")
 
     def cut(batches: Batches) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -201,6 +222,7 @@ def write(study: Study, inputs: Inputs) -> None:
                     pa.array(splits[mine].tolist(), pa.string()),
                     pa.array(values[mine], from_pandas=True),
                     packing.binary(dose_kernels.transpose(planes, m)),
+                    pa.array([row.tobytes() for row in others[mine]], pa.binary()),
                 ],
                 schema=schema,
             )
@@ -261,12 +283,20 @@ class Shard:
         split: ``train``, …, None where the trait is not known, (m,).
         label: of the trait, NaN where it is not known, (m,).
         planes: doses, (m, 2, words of variants).
+        covariates: standardised, (m, covariates).
     """
 
     index: Ints
     split: npt.NDArray[np.object_]
     label: Floats
     planes: Planes
+    covariates: npt.NDArray[np.float32]
+
+    def features(
+        self, rows: Ints | slice, values: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """What a network sees of some rows: see :func:`features`."""
+        return features(self.planes[rows], values, self.covariates[rows])
 
 
 def ordered(places: Sequence[Part], equal: Mapping[str, str]) -> tuple[tuple[Part, ...], Shard]:
@@ -280,8 +310,8 @@ def ordered(places: Sequence[Part], equal: Mapping[str, str]) -> tuple[tuple[Par
         np.concatenate([getattr(shard, name) for shard, _ in held])
         for name in ("index", "split", "label")
     )
-    empty = np.empty((len(index), 2, 0), np.uint64)
-    return tuple(part for _, part in held), Shard(index, split, label, empty)
+    empty = np.empty((len(index), 2, 0), np.uint64), np.empty((len(index), 0), np.float32)
+    return tuple(part for _, part in held), Shard(index, split, label, *empty)
 
 
 _LABELS = tables.EXAMPLES.schema.names[2:5]
@@ -292,29 +322,34 @@ def read(places: Sequence[Part], equal: Mapping[str, str], *, planes: bool = Tru
 
     Args:
         equal: cohort and model.
-        planes: false: labels alone, with planes of no word.
+        planes: false: labels alone, with planes of no word and no covariates.
     """
-    names = [*_LABELS, *(["doses"] if planes else [])]
+    names = [*_LABELS, *(["doses", "covariates"] if planes else [])]
     schema = pa.schema([to_arrow_schema(tables.EXAMPLES.schema).field(name) for name in names])
     found = [batch for part in places for batch in stored.read(part, schema, equal)]
     table = pa.Table.from_batches(found, schema).sort_by(_LABELS[0])
     index, split, label = (table.column(name).to_numpy(zero_copy_only=False) for name in _LABELS)
-    doses = np.empty((len(table), 2, 0), np.uint64)
+    doses, others = np.empty((len(table), 2, 0), np.uint64), np.empty((len(table), 0), np.float32)
     if planes and len(table):
         doses = packing.planes(table.column("doses"))
-    return Shard(index.astype(np.int64), split, label.astype(np.float64), doses)
+        flat = b"".join(table.column("covariates").to_pylist())
+        others = np.frombuffer(flat, "<f4").astype(np.float32).reshape(len(table), -1)
+    return Shard(index.astype(np.int64), split, label.astype(np.float64), doses, others)
 
 
-def decode(planes: Planes, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Standardised doses of samples for a network.
+def features(
+    planes: Planes, values: npt.NDArray[np.float32], covariates: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """What a network sees of samples: standardised doses, then covariates.
 
     Args:
         planes: (m, 2, words).
         values: from `Inputs.values`, (variants, 4).
+        covariates: standardised, (m, covariates).
 
     Returns:
-        (m, variants).
+        (m, variants + covariates).
     """
     out = np.empty((len(planes), len(values)), np.float32)
     dose_kernels.look_up_by_column(planes, values, out)
-    return out
+    return np.concatenate([out, covariates], axis=1) if covariates.shape[1] else out

@@ -25,6 +25,7 @@ from geneai_spark.errors import InputError, ModelError, SetupError
 from geneai_spark.features import dose_kernels
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import inputs
+from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.inputs import Inputs
 from geneai_spark.stored import Part
 
@@ -32,6 +33,7 @@ BACKENDS = {"tensorflow": "tensorflow", "torch": "torch"}  # Keras' name -> pack
 FORMATS = ("keras", "h5")
 MAX_BYTES = 4 << 30  # of standardised doses, which Keras takes at once
 TASK, MODEL, SCORES, HISTORY = "task.json", "model.", "scores.npy", "history.json"
+FEATURES = ("planes", "values", "covariates")
 _LAST = 20  # lines of an error that are told
 
 
@@ -109,7 +111,7 @@ def score(
     suffix: str,
     wanted: Inputs,
     planes: Planes,
-    n: int,
+    z: Matrix,
     *,
     backend: str,
     center: float,
@@ -120,6 +122,7 @@ def score(
     Args:
         model: ``trained_model.keras`` or ``.h5``.
         planes: of the wanted variants in their order, (variants, 2, words).
+        z: standardised covariates, (n, covariates).
         backend: any: it need not be the one that trained.
         center: of the trait in training.
         spread: of the trait in training.
@@ -128,7 +131,8 @@ def score(
         home = Path(folder)
         (home / f"{MODEL}{suffix}").write_bytes(model)
         np.save(home / "values.npy", wanted.values())
-        np.save(home / "planes.npy", dose_kernels.transpose(np.ascontiguousarray(planes), n))
+        np.save(home / "planes.npy", dose_kernels.transpose(np.ascontiguousarray(planes), len(z)))
+        np.save(home / "covariates.npy", z.astype(np.float32))
         _call("score", home, backend)
         scores: npt.NDArray[np.float64] = np.load(home / SCORES) * spread + center
         return scores
@@ -194,14 +198,14 @@ def _train(home: Path) -> None:
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()
-    x = inputs.decode(held.planes, values)
+    x = held.features(slice(None), values)
     training, validation = (held.split == name for name in ("train", "validation"))
     center, spread = 0.0, 1.0
     if not task["binary"]:
         known = held.label[training]
         center, spread = float(known.mean()), float(known.std()) or 1.0
     y = ((held.label - center) / spread).astype(np.float32)
-    net = _build(task, len(values))
+    net = _build(task, x.shape[1])
     stop = []
     if validation.any() and task["patience"]:
         stop = [keras.callbacks.EarlyStopping(patience=task["patience"], restore_best_weights=True)]
@@ -232,7 +236,7 @@ def _score(home: Path) -> None:
 
     (file,) = home.glob(f"{MODEL}*")
     net = keras.saving.load_model(file, compile=False, safe_mode=True)
-    x = inputs.decode(np.load(home / "planes.npy"), np.load(home / "values.npy"))
+    x = inputs.features(*(np.load(home / f"{name}.npy") for name in FEATURES))
     np.save(home / SCORES, _predict(net, x))
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import forest_kernels as kernels
+from geneai_spark.models.family import KEYS
 from geneai_spark.models.forest import bits
 
 MOST = 2_000  # variants that are looked at, the most important ones
@@ -79,3 +80,42 @@ def clump(
         total = float(importance[members].sum())
         found.append(Locus(int(variants[i]), members, float(importance[variants[i]]), total))
     return found
+
+
+def ranked(
+    keys: pa.Table,
+    importance: npt.NDArray[np.float64],
+    splits: npt.NDArray[np.int64],
+    places: list[Locus],
+    used: npt.NDArray[np.bool_],
+    p: npt.NDArray[np.float64] | None = None,
+    q: npt.NDArray[np.float64] | None = None,
+) -> pa.Table:
+    """Rows of ``variant_importances``: variants that a model looks at, the most important first.
+
+    Args:
+        keys: names of all variants.
+        importance: of all of them; so ``splits``, ``used``, ``p`` and false-discovery rates ``q``.
+        places: from :func:`clump`.
+    """
+    rows = np.flatnonzero(used)
+    rows = rows[np.argsort(-importance[rows], kind="stable")]
+    place, leads = np.zeros(len(keys), np.int32), np.zeros(len(keys), np.bool_)
+    for number, locus in enumerate(places, 1):
+        place[locus.members] = number
+        leads[locus.lead] = True
+    nothing = np.full(len(keys), np.nan)
+    p, q = nothing if p is None else p, nothing if q is None else q
+    table = keys.select([*KEYS, "sourceId"]).take(pa.array(rows))
+    more = {
+        "importance": pa.array(importance[rows]),
+        "splits": pa.array(splits[rows].astype(np.int32)),
+        "pValue": pa.array(p[rows], from_pandas=True),
+        "falseDiscoveryRate": pa.array(q[rows], from_pandas=True),
+        "rank": pa.array(np.arange(1, len(rows) + 1, dtype=np.int32)),
+        "locus": pa.array(place[rows], mask=place[rows] == 0),
+        "isLead": pa.array(leads[rows]),
+    }
+    for name, column in more.items():
+        table = table.append_column(name, column)
+    return table

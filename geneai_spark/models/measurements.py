@@ -80,6 +80,15 @@ def read(row: Mapping[str, Any]) -> Row:
     )  # fmt: skip
 
 
+def text(rows: Sequence[Row]) -> str:
+    """Rows as a table of tabs, for people and programs; no sample's name is in them."""
+    lines = ["\t".join((*Row._fields[:7], *Estimate._fields, "p", "flags"))]
+    for row in rows:
+        told = (*row[:7], *row.found, row.p, ",".join(row.flags))
+        lines.append("\t".join("" if value is None else str(value) for value in told))
+    return "\n".join(lines) + "\n"
+
+
 def numbers(study: Study, rows: Sequence[Row]) -> dict[str, int | float | str]:
     """For the run's metrics: the main measure of each model, who beats whom, and what is wrong."""
     main = METRICS[study.binary][0]

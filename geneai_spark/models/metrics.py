@@ -18,7 +18,7 @@ which of few samples is no evidence that there is none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -242,51 +242,50 @@ def by_group(
     truth: npt.ArrayLike,
     score: npt.ArrayLike,
     groups: Sequence[str | None],
+    measure: Callable[[Vector, Vector], Classification | Regression],
     least: int = 30,
-    *,
-    threshold: float = 0.5,
-    seed: int = 0,
-    resamples: int = 1000,
-) -> tuple[dict[str, Classification], tuple[str, ...]]:
+) -> tuple[dict[str, Classification | Regression], tuple[str, ...]]:
     """Measure each group by itself, ancestries say: a model can fail one of them unseen.
 
     Args:
-        truth: 0 or 1, shape (samples,).
-        score: probability of 1, shape (samples,).
+        truth: shape (samples,).
+        score: shape (samples,).
         groups: label of each sample; None belongs to no group.
+        measure: of truth and score of a group's samples: :func:`classification`, say.
         least: groups of fewer samples are left out.
-        threshold: scores from it on are called cases.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
 
     Returns:
         groups in the order of their names; names of those left out, for they are too small or
-        have one class only.
+        do not differ.
 
     Raises:
-        InputError: lengths differ, or what :func:`classification` refuses in a group.
+        InputError: lengths differ, or what ``measure`` refuses in a group.
     """
     y, p = _matched(truth, score)
     if len(groups) != len(y):
         raise InputError(f"{len(groups)} groups are given for {len(y)} samples")
     labels = np.array(groups, np.object_)
-    found: dict[str, Classification] = {}
+    found: dict[str, Classification | Regression] = {}
     left_out = []
     for name in sorted({name for name in groups if name is not None}):
         own = labels == name
         if own.sum() < least or np.ptp(y[own]) == 0:
             left_out.append(name)
         else:
-            found[name] = classification(
-                y[own], p[own], threshold=threshold, seed=seed, resamples=resamples
-            )
+            found[name] = measure(y[own], p[own])
     return found, tuple(left_out)
+
+
+_OF_GROUPS = {
+    True: ("accuracy", "roc_auc", "pr_auc", "brier", "calibration_slope"),
+    False: ("r2", "pearson_r", "rmse"),
+}
 
 
 def text(
     name: str,
     metrics: Classification | Regression,
-    groups: Mapping[str, Classification] | None = None,
+    groups: Mapping[str, Classification | Regression] | None = None,
     left_out: Sequence[str] = (),
 ) -> str:
     """Write metrics for a reader: the text of ``performance_metrics.txt``.
@@ -321,9 +320,11 @@ def text(
             *(f"{one.n:<22,} {one.score:>8.3f} {one.observed:>8.3f}" for one in metrics.bins),
         ]
     for group, own in (groups or {}).items():
-        lines += ["", f"{group}: {own.n:,} samples, {own.cases:,} cases", _skill(own)]
-        for metric in ("accuracy", "roc_auc", "pr_auc", "brier", "calibration_slope"):
-            lines.append(f"{metric:<22} {_told(getattr(own, metric))}")
+        binary = isinstance(own, Classification)
+        cases = f", {own.cases:,} cases" if isinstance(own, Classification) else ""
+        lines += ["", f"{group}: {own.n:,} samples{cases}", _skill(own)]
+        for metric in _OF_GROUPS[binary]:
+            lines.append(f"{metric:<22} {_told(getattr(own, metric), form)}")
     if left_out:
         lines += ["", f"Too few samples, or one class only, to measure: {', '.join(left_out)}"]
     return "\n".join(lines) + "\n"

@@ -18,18 +18,21 @@ from geneai_spark import __version__, filesystems
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, SetupError
 from geneai_spark.features.doses import Planes
-from geneai_spark.models import inputs, keras_net, ridge, torch_spark
+from geneai_spark.models import covariates, inputs, keras_net, ridge, torch_spark
+from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.family import Study, Trained, Wanted
+from geneai_spark.models.inputs import InputOptions
 from geneai_spark.models.ridge import RidgeOptions
 
-PREDICTORS = ("gblup", "torch", "keras")
+NETWORKS = ("torch", "keras")
+PREDICTORS = ("gblup", *NETWORKS)
 SETTINGS = ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "epochs", "patience")
 INPUTS = "inputs.tsv"
 
 
 @dataclass(frozen=True)
-class PredictionOptions(RidgeOptions):
+class PredictionOptions(InputOptions, RidgeOptions):
     """What predicts, and how a network is built and trained."""
 
     predictor: str = option(
@@ -38,9 +41,6 @@ class PredictionOptions(RidgeOptions):
     )
     backend: str = option("of keras: tensorflow or torch", "tensorflow")
     model_format: str = option("of a network of keras: keras or h5", "keras")
-    max_inputs: int = option(
-        "variants that a network looks at: those that go with the trait most in training", 10_000
-    )
     hidden: tuple[int, ...] = option("widths of a network's hidden layers", (128, 64))
     dropout: float = option("share of a hidden layer's outputs that a step leaves out", 0.2)
     learning_rate: float = option("Adam's", 1e-3)
@@ -50,12 +50,12 @@ class PredictionOptions(RidgeOptions):
     patience: int = option(
         "epochs without a better validation loss, then it stops; needs validation > 0; 0: never", 5
     )
-    ranks: int = option("processes that train a network together; 0: one a slot", 1)
     retries: int = option("times that training goes on after it lost a process", 2)
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
-        super().__post_init__()
+        InputOptions.__post_init__(self)
+        RidgeOptions.__post_init__(self)
         if self.predictor not in PREDICTORS:
             raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}")
         if self.backend not in keras_net.BACKENDS:
@@ -66,10 +66,10 @@ class PredictionOptions(RidgeOptions):
             raise ValueError("hidden must name the width of one layer at least")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout must be 0 or more, and less than 1")
-        for name in ("max_inputs", "batch", "epochs"):
+        for name in ("batch", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more")
-        for name in ("weight_decay", "patience", "ranks", "retries"):
+        for name in ("weight_decay", "patience", "retries"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more")
         if self.learning_rate <= 0:
@@ -109,6 +109,7 @@ def train_network(study: Study, options: PredictionOptions) -> Trained:
         "engine": options.predictor,
         "variants": len(wanted.keys),
         "network": {name: getattr(options, name) for name in SETTINGS} | made.more,
+        "covariates": study.scaled()[0].told(),
         "epochs": epochs,
         "history": made.history,
     }
@@ -144,6 +145,7 @@ def _by_torch(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -
         folder=f"{study.warehouse.rstrip('/')}/_checkpoints/{study.cohort}-{study.model}",
         identity=_identity(study, options, wanted),
         seed=study.seed,
+        covariates=len(study.scaled()[0].names),
         **{name: getattr(options, name) for name in SETTINGS},
     )
     made = torch_spark.train(spark, task, options.ranks, options.retries)
@@ -179,7 +181,7 @@ def _identity(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -
     digest = hashlib.sha256(json.dumps(told).encode())
     for part in (wanted.text(), "\n".join(study.sample_ids)):
         digest.update(hashlib.sha256(part.encode()).digest())
-    for array in (study.values, *study.split):
+    for array in (study.values, *study.split, study.scaled()[1]):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -196,24 +198,26 @@ def wanted(held: Contents) -> Wanted:
     """The variants that the model looks at."""
     if held.config["engine"] == "gblup":
         return ridge.wanted(held)
-    return Wanted(inputs.read_text(held.documents[INPUTS]).keys)
+    names = covariates.read(held.config).names
+    return Wanted(inputs.read_text(held.documents[INPUTS]).keys, names)
 
 
-def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
-    """Probability of being a case, or the value predicted; of a missing genotype the training
-    samples' mean.
+def score(held: Contents, planes: Planes, given: Matrix) -> Matrix:
+    """Probability of being a case, or the value predicted; of a missing genotype or covariate the
+    training samples' mean.
     """
     if held.config["engine"] == "gblup":
-        return ridge.score(held, planes, n)
+        return ridge.score(held, planes, given)
+    z = covariates.standardised(given, covariates.read(held.config))
     wanted = inputs.read_text(held.documents[INPUTS])
     if held.config["engine"] == "keras":
         told = held.config["network"]
         return keras_net.score(
-            held.model, held.suffix, wanted, planes, n,
+            held.model, held.suffix, wanted, planes, z,
             backend=keras_net.installed(told["backend"]),
             center=told["center"], spread=told["spread"],
         )  # fmt: skip
     from geneai_spark.models import torch_net
 
-    scores: npt.NDArray[np.float64] = torch_net.score(held.model, wanted, planes, n)
+    scores: Matrix = torch_net.score(held.model, wanted, planes, z)
     return scores

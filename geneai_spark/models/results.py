@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +22,9 @@ Measured: TypeAlias = Mapping[str, Classification | Regression]
 
 THRESHOLD = 0.5
 PARTS = ("train", "validation", "test")
+GROUP = "test of "  # the test samples of a group
 BASELINE = "baseline"  # what GBLUP reaches on the test samples, beside a network
+NO_NAME = r"[^\w.-]"  # of a metric
 #: Metrics that the run and the configuration tell.
 TOLD = frozenset(
     ["roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "f1", "brier", "r2", "r2_low", "r2_high",
@@ -48,13 +52,28 @@ def measure(study: Study, trained: Trained) -> Measured:
         truth, scores = study.values[own], every[own]
         if len(np.unique(truth)) < 2:
             continue
-        if study.binary:
-            found[name] = metrics.classification(
-                truth.astype(np.int8), scores, threshold=THRESHOLD, seed=study.seed
-            )
-        else:
-            found[name] = metrics.regression(truth, scores, seed=study.seed)
-    return found
+        found[name] = _measured(study, truth, scores)
+    groups, _ = by_group(study, trained.scores, study.split.test)
+    return found | {GROUP + name: told for name, told in groups.items()}
+
+
+def by_group(
+    study: Study, scores: npt.NDArray[np.float64], own: npt.NDArray[np.int64]
+) -> tuple[Measured, tuple[str, ...]]:
+    """Metrics of each group of some samples, and the groups that are too small; none: no groups."""
+    if study.groups is None:
+        return {}, ()
+    own = own[np.isfinite(scores[own])]
+    labels = [study.groups[i] for i in own]
+    return metrics.by_group(study.values[own], scores[own], labels, partial(_measured, study))
+
+
+def _measured(
+    study: Study, truth: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]
+) -> Classification | Regression:
+    if study.binary:
+        return metrics.classification(truth, scores, threshold=THRESHOLD, seed=study.seed)
+    return metrics.regression(truth, scores, seed=study.seed)
 
 
 def theory(trained: Trained) -> str:
@@ -106,7 +125,7 @@ def skill(told: Classification | Regression) -> str:
 def numbers(measured: Measured) -> dict[str, float]:
     """For the run's metrics: part and metric."""
     return {
-        f"{part}_{name}": value
+        f"{re.sub(NO_NAME, '_', part)}_{name}": value
         for part, told in measured.items()
         for name, value in metrics.as_numbers(told).items()
         if name in TOLD
@@ -118,8 +137,15 @@ def text(study: Study, trained: Trained, measured: Measured) -> str:
     titles = {"test": "test samples, never looked at", "validation": "validation samples"}
     titles["train"] = "training samples, each by the trees that were not grown on it"
     titles[BASELINE] = "GBLUP on the same test samples"
+    groups = {
+        part.removeprefix(GROUP): told for part, told in measured.items() if part.startswith(GROUP)
+    }
+    _, small = by_group(study, trained.scores, study.split.test)
     parts = [part for part in ("test", BASELINE, "validation", "train") if part in measured]
-    told = [metrics.text(titles[part], measured[part]).rstrip() for part in parts]
+    told = []
+    for part in parts:
+        more = (groups, small) if part == "test" else ()
+        told.append(metrics.text(titles[part], measured[part], *more).rstrip())
     return "\n\n".join([*told, *filter(None, [verdict(study, trained), theory(trained)])]) + "\n"
 
 

@@ -1,10 +1,11 @@
 """Genomic prediction: GBLUP, which is ridge regression on all variants at once.
 
-y = m + sum of standardised doses x effects + noise, effects normal and alike. Its predictions need
-only the relationship of samples K = X'X / variants (VanRaden 2008, J Dairy Sci 91, 4414), so a pass
-over the doses makes all that the driver needs; how much the genotypes explain (h2) is fitted by
-REML on K's eigenvectors (Kang et al. 2008, Genetics 178, 1709). A second pass gives each variant's
-effect, by which new samples are scored. Means and scales are of the training samples alone.
+y = covariates + sum of standardised doses x effects + noise, effects normal and alike. Its
+predictions need only the relationship of samples K = X'X / variants (VanRaden 2008, J Dairy Sci
+91, 4414), so a pass over the doses makes all that the driver needs; how much the genotypes explain
+(h2) is fitted by REML on K's eigenvectors (Kang et al. 2008, Genetics 178, 1709). A second pass
+gives each variant's effect, by which new samples are scored. Means and scales are of the training
+samples alone.
 
 It is the baseline that any network must beat to be worth its cost.
 """
@@ -29,7 +30,7 @@ from geneai_spark.errors import InputError
 from geneai_spark.features import dose_kernels
 from geneai_spark.features import doses as packing
 from geneai_spark.features.doses import Planes
-from geneai_spark.models import directory
+from geneai_spark.models import covariates, directory
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.family import KEYS, Study, Trained, Wanted
 from geneai_spark.tasks import Batches, fold
@@ -61,12 +62,12 @@ class Fit(NamedTuple):
     """A fitted mixed model.
 
     Attributes:
-        mean: of the trait, by generalised least squares.
-        heritability: h2.
-        weights: (K + (1 - h2) / h2)^-1 (y - mean), (training samples,).
+        fixed: effects of the columns of W, by generalised least squares, (q,).
+        heritability: h2, of what W does not explain.
+        weights: (K + (1 - h2) / h2)^-1 (y - W fixed), (training samples,).
     """
 
-    mean: float
+    fixed: Matrix
     heritability: float
     weights: Matrix
 
@@ -81,58 +82,78 @@ def train(study: Study, options: RidgeOptions) -> Trained:
     if not count:
         raise InputError("no variant varies among the training samples")
     K = total / count
-    found = fit(K[np.ix_(training, training)], study.values[training], options.heritability)
-    scores = found.mean + K[:, training] @ found.weights
+    scale, z = study.scaled()
+    W = np.column_stack([np.ones(n), z])
+    own = K[np.ix_(training, training)]
+    found = fit(own, study.values[training], options.heritability, W[training])
+    scores = W @ found.fixed + K[:, training] @ found.weights
     scores[training] = np.nan  # those were fitted on the samples themselves
     weights = np.zeros(n)
     weights[training] = found.weights / count
     held = _effects(named, n, training, weights)
-    held["intercept"] = found.mean
+    held["fixed"] = found.fixed
     numbers: dict[str, int | float | str] = {
         "variants": count,
         "heritability": found.heritability,
-        **expected(K[np.ix_(training, training)], found.heritability),
+        **expected(own, found.heritability),
     }
     return Trained(
-        model=directory.dumps_arrays({"format": "geneai ridge 1", "binary": study.binary, **held}),
+        model=directory.dumps_arrays({"format": "geneai ridge 2", "binary": study.binary, **held}),
         suffix="pkl",
-        config={"family": "genomic_prediction", "engine": "gblup", **numbers},
+        config={
+            "family": "genomic_prediction",
+            "engine": "gblup",
+            **numbers,
+            "covariates": scale.told(),
+        },
         scores=np.clip(scores, 0, 1) if study.binary else scores,
         numbers=numbers,
     )
 
 
-def fit(K: Matrix, y: Matrix, heritability: float | None = None) -> Fit:
-    """Fit a mean and h2 of samples with relationship K, (n, n), and trait y, (n,).
+def fit(K: Matrix, y: Matrix, heritability: float | None = None, W: Matrix | None = None) -> Fit:
+    """Fit h2 and the effects of covariates.
+
+    Args:
+        K: relationship of the samples, (n, n).
+        y: the trait, (n,).
+        heritability: None: by REML.
+        W: a column of ones, and covariates, (n, q); None: ones alone.
 
     Raises:
-        InputError: the trait does not vary.
+        InputError: the trait does not vary; covariates that tell each other.
     """
+    W = np.ones((len(y), 1)) if W is None else W
+    q = W.shape[1]
+    if np.linalg.matrix_rank(W) < q:
+        raise InputError("covariates: one is a sum of the others among the training samples")
     if np.ptp(y) == 0:
         raise InputError("the trait has one value among the training samples")
     with threadpool_limits(1, "blas"):
         values, vectors = linalg.eigh(K)
     values = np.maximum(values, 0)
-    rotated, ones = vectors.T @ y, vectors.T @ np.ones(len(y))
+    rotated, design = vectors.T @ y, vectors.T @ W
 
-    def parts(h2: float) -> tuple[Matrix, float, Matrix]:
+    def parts(h2: float) -> tuple[Matrix, Matrix, Matrix, Matrix]:
         d = h2 * values + (1 - h2)  # the covariance's eigenvalues, but for its scale
-        mean = float((ones * rotated / d).sum() / (ones * ones / d).sum())
-        return d, mean, rotated - mean * ones
+        weighed = design / d[:, None]
+        inner = design.T @ weighed
+        fixed = np.linalg.solve(inner, weighed.T @ rotated)
+        return d, fixed, rotated - design @ fixed, inner
 
     def minus_reml(h2: float) -> float:
-        d, _, rest = parts(h2)
-        free = len(y) - 1
+        d, _, rest, inner = parts(h2)
+        free = len(y) - q
         scale = (rest * rest / d).sum() / free
-        return float(free * np.log(scale) + np.log(d).sum() + np.log((ones * ones / d).sum()))
+        return float(free * np.log(scale) + np.log(d).sum() + np.linalg.slogdet(inner)[1])
 
     if heritability is None:
         grid = np.linspace(0.01, 0.99, 50)
         best = grid[int(np.argmin([minus_reml(h) for h in grid]))]
         bounds = max(1e-4, best - 0.02), min(1 - 1e-4, best + 0.02)
         heritability = float(optimize.minimize_scalar(minus_reml, bounds, bounds).x)
-    d, mean, rest = parts(heritability)
-    return Fit(mean, heritability, vectors @ (heritability * rest / d))
+    d, fixed, rest, _ = parts(heritability)
+    return Fit(fixed, heritability, vectors @ (heritability * rest / d))
 
 
 def expected(K: Matrix, h2: float) -> dict[str, float]:
@@ -156,15 +177,17 @@ def expected(K: Matrix, h2: float) -> dict[str, float]:
 def wanted(held: Contents) -> Wanted:
     """The variants that have an effect."""
     found = directory.loads_arrays(held.model)["keys"]
-    return Wanted(pa.table({name: found[name].tolist() for name in KEYS}))
+    names = covariates.read(held.config).names
+    return Wanted(pa.table({name: found[name].tolist() for name in KEYS}), names)
 
 
-def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+def score(held: Contents, planes: Planes, given: Matrix) -> Matrix:
     """Predicted values of n samples, between 0 and 1 if the trait has two; of a missing genotype
-    the training samples' mean.
+    or covariate the training samples' mean.
     """
-    fitted = directory.loads_arrays(held.model)
-    out = np.full(n, fitted["intercept"])
+    fitted, n = directory.loads_arrays(held.model), len(given)
+    z = covariates.standardised(given, covariates.read(held.config))
+    out = np.column_stack([np.ones(n), z]) @ fitted["fixed"]
     step = max(1, CHUNK_BYTES // (8 * n))
     for i in range(0, len(planes), step):
         own = slice(i, i + step)
@@ -172,7 +195,8 @@ def score(held: Contents, planes: Planes, n: int) -> npt.NDArray[np.float64]:
             np.ascontiguousarray(planes[own]), n, fitted["mean"][own], fitted["scale"][own]
         )
         out += fitted["effect"][own] @ x
-    return np.clip(out, 0, 1) if fitted["binary"] else out
+    scores: Matrix = np.clip(out, 0, 1) if fitted["binary"] else out
+    return scores
 
 
 def _standardised(

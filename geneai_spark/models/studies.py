@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,14 @@ from geneai_spark.association import phenotypes
 from geneai_spark.config import option
 from geneai_spark.features import doses
 from geneai_spark.features.doses import Hold
-from geneai_spark.models import cases, results
+from geneai_spark.models import cases, covariates, results
+from geneai_spark.models.covariates import Covariates
 from geneai_spark.models.examples import split
 from geneai_spark.models.family import Study
 from geneai_spark.selection import Selected
+
+#: Tables that a study is made of.
+READ = (tables.VARIANTS, tables.SAMPLES, tables.TRAITS, tables.KINSHIP)
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,10 @@ class StudyOptions:
     trait: str = option("name in the table traits", example="label")
     case_above: float | None = option(
         "cases are above it; null: a trait of two values has cases, another is a number", None
+    )
+    covariates: list[str] = option("traits that predict beside the genotypes, numbers", [])
+    group: str | None = option(
+        "trait whose values are groups that are measured apart, population say; null: none", None
     )
     min_frequency: float = option("use variants of at least this minor allele frequency", 0.0)
     validation: float = option("share of samples kept for validation, by hash", 0.0)
@@ -37,6 +46,10 @@ class StudyOptions:
             raise ValueError("min_frequency must lie between 0 and 0.5")
         if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
             raise ValueError("validation and test must be 0 or more, and leave some to train on")
+        if len(set(self.covariates)) < len(self.covariates):
+            raise ValueError("covariates: each once")
+        if self.trait in self.covariates:
+            raise ValueError(f"covariates: {self.trait!r} is what is predicted")
 
 
 def build(
@@ -66,7 +79,8 @@ def build(
         InputError: no sample has the trait, or all have the same.
         TableError: the table ``traits`` has not been written.
     """
-    frame, _ = phenotypes.read(spark, warehouse, cohort, traits=[options.trait])
+    names = options.covariates
+    frame, _ = phenotypes.read(spark, warehouse, cohort, traits=[options.trait], covariates=names)
     ids = [chosen.sample_ids[row] for row in chosen.rows]
     values, binary = cases.label(ids, frame[options.trait], options.trait, options.case_above)
     pairs = relatives(spark, warehouse, cohort, chosen.rows)
@@ -75,9 +89,16 @@ def build(
     packed = doses.pack(
         chosen.scanned, len(chosen.sample_ids), chosen.rows, min_frequency=options.min_frequency
     )
+    groups = None
+    if options.group is not None:
+        traits = stored.collect(
+            spark, tables.TRAITS, warehouse, ["sampleId", "value", "text"],
+            cohort=cohort, trait=options.group,
+        )  # fmt: skip
+        groups = cases.groups(ids, traits, options.group)
     return Study(
         cohort, options.trait, ids, values, binary, parts, hold(packed), hold, seed, warehouse,
-        model, tuple(pairs),
+        model, tuple(pairs), covariates.of(ids, frame, names), groups,
     )  # fmt: skip
 
 
@@ -94,3 +115,21 @@ def relatives(
     place = {int(row): i for i, row in enumerate(rows)}
     both = zip(*(pairs.column(i).to_pylist() for i in range(2)), strict=True)
     return [(place[a], place[b]) for a, b in both if a in place and b in place]
+
+
+def covariates_of(
+    spark: SparkSession,
+    warehouse: str,
+    cohort: str,
+    sample_ids: Sequence[str],
+    names: Sequence[str],
+) -> Covariates:
+    """Covariates of samples that are to be scored; without names nothing is read.
+
+    Raises:
+        InputError: one that no sample of the cohort has.
+    """
+    if not names:
+        return covariates.none(len(sample_ids))
+    frame, _ = phenotypes.read(spark, warehouse, cohort, traits=names)
+    return covariates.of(sample_ids, frame, names)

@@ -29,6 +29,7 @@ from geneai_spark import filesystems
 from geneai_spark.features import dose_kernels
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import inputs
+from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.inputs import Inputs, Shard
 from geneai_spark.models.torch_spark import CHECKPOINT, DONE, ERROR, HISTORY
 from geneai_spark.stored import Part
@@ -46,6 +47,7 @@ class Task:
         places: the files of the examples.
         equal: cohort and model, whose rows of ``examples`` are meant.
         values: from `Inputs.values`, (variants, 4).
+        covariates: how many stand behind the doses.
         binary: whether the trait has two classes.
         folder: URI where ranks leave checkpoints, history and errors.
         identity: of this training: a checkpoint of another one is not gone on from.
@@ -68,6 +70,7 @@ class Task:
     epochs: int
     patience: int
     seed: int
+    covariates: int = 0
 
 
 class Net(nn.Module):
@@ -197,8 +200,10 @@ class _Trainer:
         own = np.flatnonzero(self.shard.split == "train")
         self.mine[np.searchsorted(training, self.shard.index[own])] = own
         self.arguments: dict[str, Any] = {
-            "width": len(task.values), "hidden": list(task.hidden), "dropout": task.dropout
-        }  # fmt: skip
+            "width": len(task.values) + task.covariates,
+            "hidden": list(task.hidden),
+            "dropout": task.dropout,
+        }
         torch.manual_seed(task.seed)
         net = Net(**self.arguments).to(device)
         ids = [device.index] if device.type == "cuda" else None
@@ -221,11 +226,7 @@ class _Trainer:
         uri = f"{self.task.folder}/{CHECKPOINT}"
         if not filesystems.exists(uri):
             return
-        file = filesystems.open_input(uri)
-        try:
-            held = load(file.read_at(file.size(), 0))
-        finally:
-            file.close()
+        held = load(filesystems.read(uri))
         if held["identity"] == self.task.identity:
             self.net.module.load_state_dict(held["state_dict"])
             self.optimizer.load_state_dict(held["optimizer"])
@@ -293,7 +294,7 @@ class _Trainer:
         return made
 
     def _batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
-        x = torch.from_numpy(inputs.decode(self.shard.planes[rows], self.task.values))
+        x = torch.from_numpy(self.shard.features(rows, self.task.values))
         y = (self.shard.label[rows] - self.center) / self.spread
         return x.to(self.device), torch.from_numpy(y).float().to(self.device)
 
@@ -335,7 +336,7 @@ def predict(net: Net, shard: Shard, task: Task) -> npt.NDArray[np.float64]:
     """Outputs of a shard's samples: probabilities, or standardised values, (m,)."""
     made = []
     for first in range(0, len(shard.index), EVALUATED):
-        x = inputs.decode(shard.planes[first : first + EVALUATED], task.values)
+        x = shard.features(slice(first, first + EVALUATED), task.values)
         made.append(net(torch.from_numpy(x)).double())
     out = torch.cat(made) if made else torch.zeros(0, dtype=torch.float64)
     found: npt.NDArray[np.float64] = (torch.sigmoid(out) if task.binary else out).numpy()
@@ -343,19 +344,22 @@ def predict(net: Net, shard: Shard, task: Task) -> npt.NDArray[np.float64]:
 
 
 @torch.no_grad()
-def score(model: bytes, wanted: Inputs, planes: Planes, n: int) -> npt.NDArray[np.float64]:
+def score(model: bytes, wanted: Inputs, planes: Planes, z: Matrix) -> Matrix:
     """Probabilities of being a case, or the values predicted, of n samples.
 
     Args:
         model: ``trained_model.pth``.
         planes: of the wanted variants in their order, (variants, 2, words).
+        z: standardised covariates, (n, covariates).
     """
+    n, others = len(z), z.astype(np.float32)
     held = load(model)
     net, values = rebuild(held), wanted.values()
     turned = dose_kernels.transpose(np.ascontiguousarray(planes), n)
     out = np.empty(n)
     for first in range(0, n, EVALUATED):
-        x = inputs.decode(turned[first : first + EVALUATED], values)
+        some = slice(first, first + EVALUATED)
+        x = inputs.features(turned[some], values, others[some])
         made = net(torch.from_numpy(x)).double()
-        out[first : first + EVALUATED] = (torch.sigmoid(made) if held["binary"] else made).numpy()
+        out[some] = (torch.sigmoid(made) if held["binary"] else made).numpy()
     return np.asarray(out * held["spread"] + held["center"])

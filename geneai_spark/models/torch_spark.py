@@ -70,11 +70,7 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
                 print(f"a rank was lost; training goes on from {held}", file=sys.stderr)
                 continue
             raise ModelError(_sentence(told, ranks, error)) from error
-    file = filesystems.open_input(f"{task.folder}/{DONE}")
-    try:
-        made = torch_net.load(file.read_at(file.size(), 0))
-    finally:
-        file.close()
+    made = torch_net.load(filesystems.read(f"{task.folder}/{DONE}"))
     if made["identity"] != task.identity:
         raise ModelError(f"{task.folder}: what lies there is of another training")
     return made
@@ -125,11 +121,7 @@ def _errors(folder: str) -> dict[int, tuple[str, str]]:
     for info in filesystems.walk(folder):
         name = info.uri.rpartition("/")[2]
         if name.startswith(ERROR):
-            file = filesystems.open_input(info.uri)
-            try:
-                told: Mapping[str, str] = json.loads(file.read_at(file.size(), 0))
-            finally:
-                file.close()
+            told: Mapping[str, str] = json.loads(filesystems.read(info.uri))
             found[int(name[len(ERROR) : -len(".json")])] = told["kind"], told["text"]
     return found
 
@@ -191,9 +183,5 @@ def _watch(task: Task, done: threading.Event) -> None:
 
 
 def _history(folder: str) -> Sequence[Mapping[str, float]]:
-    file = filesystems.open_input(f"{folder}/{HISTORY}")
-    try:
-        told: Sequence[Mapping[str, float]] = json.loads(file.read_at(file.size(), 0))
-        return told
-    finally:
-        file.close()
+    told: Sequence[Mapping[str, float]] = json.loads(filesystems.read(f"{folder}/{HISTORY}"))
+    return told

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
-from geneai_spark.jobs import evaluate_model, train_model
+from geneai_spark.jobs import evaluate_model, score_samples, train_model
 from sklearn.metrics import roc_auc_score
 
-from geneai_spark import config, store, tables
+from geneai_spark import config, store, tables, tracking
 from geneai_spark.errors import ConfigError, InputError
 from geneai_spark.models.examples import split
 from tests import structured, study_tables
@@ -17,7 +20,9 @@ IDS = [f"PERSON{i:03d}" for i in range(N)]
 MADE = np.random.default_rng(1).binomial(2, 0.4, (80, N)).astype(float)
 SICK = (MADE[3] + MADE[7] + np.random.default_rng(2).normal(0, 0.4, N) > 1.6).astype(float)
 GROUPS = ["south" if i < 50 else "north" for i in range(N)]
-FEW = {"trees": 10, "folds": 2, "shares": (0.6,), "permutations": 2, "test": 0.4}
+FEW = {
+    "trees": 10, "folds": 2, "shares": (0.6,), "permutations": 2, "test": 0.4, "mlflow": "none",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +92,75 @@ def test_evaluate_model__test_samples_are_those_of_train_model(spark, warehouse,
     assert told["genomic_prediction_test_roc_auc"] == pytest.approx(auc)
 
 
+def test_evaluate_model__other_models_by_name_and_in_mlflow(spark, warehouse, tmp_path):
+    pytest.importorskip("mlflow", reason="no MLflow: make extra-mlflow", exc_type=ImportError)
+    asked = evaluate_model.Config(
+        trait="sick", families=("logistic", "genomic_prediction"), warehouse=warehouse,
+        models=str(tmp_path), covariates=["level"],
+        **FEW | {"folds": 0, "permutations": 0, "mlflow": "auto"},
+    )  # fmt: skip
+    numbers = evaluate_model.run(spark, asked)
+    assert numbers["logistic_test_roc_auc"] > 0.6
+    client, _ = tracking._client(f"sqlite:///{tmp_path}/_mlflow/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("geneai").experiment_id])
+    assert run.info.run_name == "evaluate_sick" and run.data.params["covariates"] == "['level']"
+    assert run.data.metrics["logistic_test_roc_auc"] == numbers["logistic_test_roc_auc"]
+    assert "logistic" in run.data.tags["comparison"]
+    text = Path(client.download_artifacts(run.info.run_id, "evaluations.tsv")).read_text()
+    assert text.startswith("family\tkind\tpart\t") and "PERSON" not in text
+    (line,) = [x for x in text.splitlines() if x.startswith("logistic\tlearning\t1\t")][:1]
+    assert line.split("\t")[6:8] == ["roc_auc", str(numbers["logistic_test_roc_auc"])]
+
+
+@pytest.mark.parametrize("family", ["disease_association", "genomic_prediction"])
+def test_train_model__covariates_and_groups(spark, warehouse, tmp_path, family):
+    asked = train_model.Config(
+        trait="sick", family=family, covariates=["level"], group="region", test=0.6, trees=20,
+        warehouse=warehouse, models=str(tmp_path), mlflow="none",
+    )  # fmt: skip
+    trained = train_model.run(spark, asked)
+    predicted = store.read(spark, tables.PREDICTIONS, warehouse).where("split = 'test'").toPandas()
+    scores = dict(zip(predicted["sampleId"], predicted["score"], strict=True))
+    for group in ("north", "south"):
+        own = [x for x, g in zip(IDS, GROUPS, strict=True) if g == group and x in scores]
+        truth = [SICK[IDS.index(x)] for x in own]
+        auc = roc_auc_score(truth, [scores[x] for x in own])
+        if len(own) >= 30:
+            assert trained[f"test_of_{group}_roc_auc"] == pytest.approx(auc)
+    assert any(name.startswith("test_of_") for name in trained)
+    folder = tmp_path / f"{family}_sick" / "1"
+    told = json.loads((folder / "model_config.json").read_text())
+    assert [one["name"] for one in told["covariates"]] == ["level"]
+    assert "north: " in (folder / "performance_metrics.txt").read_text()
+    score = score_samples.Config(model=f"{family}_sick", models=str(tmp_path), warehouse=warehouse)
+    score_samples.run(spark, score)
+    again = store.read(spark, tables.PREDICTIONS, warehouse).where(f"model = '{family}_sick'")
+    found = {row.sampleId: row.score for row in again.collect()}
+    assert all(found[x] == pytest.approx(value, rel=1e-9) for x, value in scores.items())
+
+
+def test_score_samples__a_cohort_without_the_covariate(spark, warehouse, tmp_path):
+    asked = train_model.Config(
+        trait="sick", covariates=["level"], warehouse=warehouse, trees=5, null_forests=0,
+        models=str(tmp_path), mlflow="none",
+    )  # fmt: skip
+    train_model.run(spark, asked)
+    other = str(tmp_path / "other")
+    store.replace(structured.variants(spark, MADE).coalesce(1), tables.VARIANTS, other)
+    both = {"cohort": "default", "sourceId": "f"}
+    people = [{**both, "sampleIndex": i, "sampleId": x} for i, x in enumerate(IDS)]
+    study_tables.fill(spark, tables.SAMPLES, people, other)
+    traits = [{**both, "sampleId": IDS[0], "trait": "height", "value": 1.0}]
+    study_tables.fill(spark, tables.TRAITS, traits, other)
+    with pytest.raises(InputError, match="has no numeric trait level"):
+        score_samples.run(
+            spark,
+            score_samples.Config(
+                model="disease_association_sick", models=str(tmp_path), warehouse=other
+            ),
+        )
+
+
 def test_evaluate_model__replaces_the_trait_only_and_names_no_one(spark, warehouse, told, capfd):
     asked = evaluate_model.Config(
         trait="level", families=("genomic_prediction",), warehouse=warehouse,
@@ -118,6 +192,9 @@ def test_evaluate_model__replaces_the_trait_only_and_names_no_one(spark, warehou
         ("test=0", "test must be above 0"),
         ("validation=0.9", "leave some to train on"),
         ("trees=0", "trees, min_leaf and max_depth"),
+        ("covariates=y", "is what is predicted"),
+        ("covariates=a,a", "each once"),
+        ("classifier=svm", "classifier must be one of"),
     ],
 )
 def test_config__is_checked_before_spark(given, match):

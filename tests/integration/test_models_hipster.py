@@ -206,6 +206,7 @@ def test_evaluate_model__tells_skill_from_chance_and_compares(spark, study):
     """Of so few trees and training samples neither family is known to be the better one."""
     _, warehouse, labels = study
     config = evaluate_model.Config(
+        mlflow="none",
         trait="label",
         warehouse=warehouse,
         folds=2,

@@ -41,7 +41,7 @@ def test_train__of_test_samples_neither_label_nor_genotype_counts(spark):
         found = scoring.gather(packed, disease.wanted(structured.stored(one)), N)
     # A tenth of the genotypes is missing: they are filled as the trees' own source filled them.
     assert (found.missing > 0).all()
-    scored = disease.score(structured.stored(one), found.planes, N)
+    scored = disease.score(structured.stored(one), found.planes, np.empty((N, 0)))
     np.testing.assert_allclose(scored[80:], one.scores[80:], rtol=1e-12)
     assert one.model == two.model == three.model
     assert one.importances.equals(two.importances)

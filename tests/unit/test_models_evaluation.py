@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -245,7 +246,7 @@ def test_cross_validation__groups_are_measured_apart(spark, values):
     scores = values.copy()
     scores[70:] = RNG.permutation(values[70:])  # it fails the south
     rows = evaluation.cross_validation(
-        study(spark, values=values), "x", lambda _: trained(scores), 2, groups
+        replace(study(spark, values=values), groups=groups), "x", lambda _: trained(scores), 2
     )
     metric, oracle = ("roc_auc", roc_auc_score) if values is BINARY else ("r2", r2_score)
     told = {row.part: row for row in of(rows, "group", metric)}

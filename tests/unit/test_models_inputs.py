@@ -79,7 +79,7 @@ def test_write__each_samples_row_decodes_to_the_standardised_doses(spark, tmp_pa
     rows = [start // 1000 for start in wanted.keys["start"].to_pylist()]
     expected = standardised(MADE)[rows].T
     for shard in shards:
-        found = inputs.decode(shard.planes, wanted.values())
+        found = shard.features(slice(None), wanted.values())
         np.testing.assert_allclose(found, expected[shard.index], rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(shard.label, VALUES[shard.index])
         for name, part in zip(inputs.PARTS, SPLIT, strict=True):

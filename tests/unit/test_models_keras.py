@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from geneai_spark.errors import InputError, ModelError, SetupError
 from geneai_spark.features import doses as packing
 from geneai_spark.models import keras_net, prediction, scoring
+from geneai_spark.models.covariates import Covariates
 from geneai_spark.models.examples import Split
 from geneai_spark.models.family import Study
 from geneai_spark.models.prediction import PredictionOptions
@@ -24,6 +26,7 @@ RNG = np.random.default_rng(6)
 MADE = RNG.binomial(2, 0.4, (M, N)).astype(float)
 MADE[RNG.random(MADE.shape) < 0.05] = np.nan
 VALUES = 100 + 10 * (np.nan_to_num(MADE[:3]).sum(axis=0) + RNG.normal(0, 0.5, N))
+AGE = RNG.normal(50, 10, N)
 SPLIT = Split(np.arange(0, 120), np.arange(120, 150), np.arange(150, 200))
 #: Backend and form that are trained, and the backend that then loads.
 WAYS = [("tensorflow", "keras", "torch"), ("torch", "h5", "tensorflow")]
@@ -38,7 +41,8 @@ def held(spark):
 def study(held, home, binary):
     values = (np.median(VALUES) < VALUES).astype(float) if binary else VALUES
     ids = [f"s{i}" for i in range(N)]
-    return Study("default", "y", ids, values, binary, SPLIT, *held, 3, str(home), "net")
+    others = Covariates(("age",), AGE[:, None]) if binary else None
+    return Study("default", "y", ids, values, binary, SPLIT, *held, 3, str(home), "net", (), others)
 
 
 @pytest.mark.parametrize(("backend", "form", "other"), WAYS)
@@ -61,13 +65,26 @@ def test_train__learns_and_is_loaded_by_the_other_backend(held, tmp_path, backen
     assert np.isnan(trained.scores[SPLIT.train]).all()
     stored = structured.stored(trained)
     found = scoring.gather(given.doses, prediction.wanted(stored), N)
-    scored = prediction.score(stored, found.planes, N)
+    others = AGE[:, None] if binary else np.empty((N, 0))
+    scored = prediction.score(stored, found.planes, others)
     np.testing.assert_allclose(scored[SPLIT.test], trained.scores[SPLIT.test], rtol=1e-6)
     stored.config["network"]["backend"] = other
     np.testing.assert_allclose(
-        prediction.score(stored, found.planes, N), scored, rtol=1e-4, atol=1e-6
+        prediction.score(stored, found.planes, others), scored, rtol=1e-4, atol=1e-6
     )
     assert "tensorflow" not in sys.modules  # not in the process that has PyTorch, say
+
+
+def test_train__is_the_same_at_any_number_of_partitions(held, tmp_path):
+    backend = keras_net.installed("tensorflow")
+    options = PredictionOptions(predictor="keras", backend=backend, epochs=3, max_inputs=20)
+    made = []
+    for partitions in (1, 7):
+        given = study(held, tmp_path / str(partitions), True)
+        spread = replace(given, doses=given.doses.repartition(partitions))
+        made.append(prediction.train_network(spread, options))
+    np.testing.assert_array_equal(made[0].scores, made[1].scores)
+    assert made[0].config == made[1].config and made[0].documents == made[1].documents
 
 
 def test_train__stops_early_and_refuses_what_is_too_large(held, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -304,12 +305,13 @@ def test_by_group__each_by_itself():
     truth, score = study(300, 1.0, 12)
     groups = ["EUR"] * 150 + ["AFR"] * 100 + ["EAS"] * 10 + [None] * 10 + ["SAS"] * 30
     truth[270:] = 0
-    found, left_out = by_group(truth, score, groups, resamples=50)
+    few, none = (partial(classification, resamples=n) for n in (50, 0))
+    found, left_out = by_group(truth, score, groups, few)
     assert list(found) == ["AFR", "EUR"] and left_out == ("EAS", "SAS")
     assert found["AFR"] == classification(truth[150:250], score[150:250], resamples=50)
-    assert by_group(truth, score, groups, 10, resamples=0)[1] == ("SAS",)
+    assert by_group(truth, score, groups, none, 10)[1] == ("SAS",)
     with pytest.raises(InputError, match="299 groups are given for 300 samples"):
-        by_group(truth, score, groups[1:])
+        by_group(truth, score, groups[1:], none)
 
 
 def test_text__says_what_was_found():

@@ -62,7 +62,7 @@ def test_train__predicts_as_scikit_learns_ridge(spark):
     np.testing.assert_allclose(trained.scores[split.test], expected[split.test], rtol=1e-9)
     assert np.isnan(trained.scores[split.train]).all()
     np.testing.assert_allclose(trained.scores[5], expected[5], rtol=1e-9)
-    scored = ridge.score(structured.stored(trained), found.planes, 150)
+    scored = ridge.score(structured.stored(trained), found.planes, np.empty((150, 0)))
     np.testing.assert_allclose(scored, expected, rtol=1e-9)
     assert found.known.all() and len(wanted.keys) == 400
     effects = directory.loads_arrays(trained.model)["effect"]
@@ -130,7 +130,7 @@ def test_fit__by_reml():
     V = found.heritability * K + (1 - found.heritability) * np.eye(150)
     W = np.linalg.inv(V)
     mean = W.sum(axis=0) @ Y / W.sum()
-    assert found.mean == pytest.approx(mean)
+    assert found.fixed == pytest.approx([mean])
     np.testing.assert_allclose(found.weights, found.heritability * W @ (Y - mean), rtol=1e-6)
 
 
@@ -146,7 +146,7 @@ def test_expected__is_near_what_predictions_reach():
         assert theory["independent_segments"] == pytest.approx(400 / 0.98**2, rel=0.02)
         told.append(theory["expected_r2"])
         found = ridge.fit(K[:800, :800], y[:800], 0.6)
-        predicted = found.mean + K[800:, :800] @ found.weights
+        predicted = found.fixed[0] + K[800:, :800] @ found.weights
         reached.append(np.corrcoef(predicted, y[800:])[0, 1] ** 2)
     assert np.mean(told) == pytest.approx(0.6 * 480 / (480 + 400 / 0.98**2), rel=0.01)  # N h2: 480
     # The formula counts as noise what other variants explain, so that it is a little low.

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="no PyTorch: make extra-torch", exc_
 from geneai_spark.errors import ModelError  # noqa: E402
 from geneai_spark.features import doses as packing  # noqa: E402
 from geneai_spark.models import inputs, prediction, results, scoring, torch_net, torch_spark  # noqa: E402
+from geneai_spark.models.covariates import Covariates  # noqa: E402
 from geneai_spark.models.examples import Split  # noqa: E402
 from geneai_spark.models.family import Study  # noqa: E402
 from geneai_spark.models.prediction import PredictionOptions  # noqa: E402
@@ -26,14 +27,19 @@ MADE = RNG.binomial(2, 0.3, (M, N)).astype(float)
 MADE[RNG.random(MADE.shape) < 0.05] = np.nan
 VALUES = np.nan_to_num(MADE[:5]).sum(axis=0) + RNG.normal(0, 0.5, N)
 SPLIT = Split(np.arange(0, 120), np.arange(120, 160), np.arange(160, 200))
+AGE = RNG.normal(50, 10, N)
 BASE = {"predictor": "torch", "hidden": (8,), "batch": 32, "epochs": 3, "max_inputs": 20}
 
 
-def study(spark, hold, home, binary=False):
-    packed = hold(packing.pack(structured.variants(spark, MADE), N, np.arange(N)))
+def study(spark, hold, home, binary=False, partitions=3):
+    packed = packing.pack(structured.variants(spark, MADE), N, np.arange(N))
+    packed = hold(packed.repartition(partitions))
     values = (np.median(VALUES) < VALUES).astype(float) if binary else VALUES
     ids = [f"s{i}" for i in range(N)]
-    return Study("default", "y", ids, values, binary, SPLIT, packed, hold, 3, str(home), "net")
+    others = Covariates(("age",), AGE[:, None]) if binary else None
+    return Study(
+        "default", "y", ids, values, binary, SPLIT, packed, hold, 3, str(home), "net", (), others
+    )
 
 
 def plain(x, y, binary):
@@ -78,6 +84,11 @@ def test_train__two_ranks_lose_as_plain_pytorch_does(spark, tmp_path, binary):
     assert f"By theory GBLUP reaches an R2 of {trained.numbers['expected_r2']:.3f}" in said
     rows = [start // 1000 for start in wanted.keys["start"].to_pylist()]
     x = np.nan_to_num((MADE[rows] - wanted.mean[:, None]) / wanted.scale[:, None]).T
+    others = np.empty((N, 0))
+    if binary:
+        others = AGE[:, None]
+        z = (AGE - AGE[SPLIT.train].mean()) / AGE[SPLIT.train].std()
+        x = np.column_stack([x, z])
     losses, outputs = plain(x, given.values, binary)
     told = [(one["train_loss"], one["validation_loss"]) for one in trained.config["history"]]
     np.testing.assert_allclose(told, losses, rtol=1e-5)
@@ -85,9 +96,19 @@ def test_train__two_ranks_lose_as_plain_pytorch_does(spark, tmp_path, binary):
     assert told[0][1] > told[1][1] > told[2][1]
     np.testing.assert_allclose(trained.scores[SPLIT.test], outputs[SPLIT.test], rtol=1e-5)
     assert np.isnan(trained.scores[SPLIT.train]).all()
-    scored = prediction.score(held, found.planes, N)
+    scored = prediction.score(held, found.planes, others)
     np.testing.assert_allclose(scored, outputs, rtol=1e-5)
     assert not list(Path(tmp_path).glob("_checkpoints/*/*"))  # nothing is left lying
+
+
+def test_train__is_the_same_at_any_number_of_partitions(spark, tmp_path):
+    made = []
+    for partitions in (1, 7):
+        with packing.holding() as hold:
+            given = study(spark, hold, tmp_path / str(partitions), True, partitions)
+            made.append(prediction.train_network(given, PredictionOptions(**BASE)))
+    np.testing.assert_array_equal(made[0].scores, made[1].scores)
+    assert made[0].config == made[1].config and made[0].documents == made[1].documents
 
 
 def test_train__a_ranks_error_is_told_in_one_message(spark, tmp_path):
