@@ -14,6 +14,7 @@ from geneai_spark.models import (
     FAMILIES,
     disease,
     evaluation,
+    inputs,
     measurements,
     prediction,
     studies,
@@ -87,6 +88,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
         )  # fmt: skip
         how = EvaluationOptions(**config.part(EvaluationOptions))
         rows = evaluation.evaluate(study, config.fits(), how)
+        inputs.forget(study)  # of the last of many trainings
     store.put(
         spark,
         measurements.table(study, rows),

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from geneai_spark.config import option
+from geneai_spark.features import doses as packing
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import (
     classifiers,
@@ -80,18 +81,20 @@ def train(study: Study, options: DiseaseOptions) -> Trained:
     n = len(study.sample_ids)
     words = -(-n // 64)
     training = study.split.train
-    numbered = forest_spark.number(study.doses, study.hold)
-    keys = forest_spark.keys(numbered)
-    blocks = forest_spark.blocks(numbered, training, study.hold)
-    size = len(keys) * words * 16
-    engine = options.engine
-    if engine == "auto":
-        engine = "local" if size <= LOCAL_BYTES else "spark"
-    source: Source = (
-        forest_spark.local(blocks, words, os.cpu_count() or 1)
-        if engine == "local"
-        else forest_spark.Spread(blocks, len(keys), words)
-    )
+    with packing.holding() as briefly:
+        numbered = forest_spark.number(study.doses, briefly)
+        keys = forest_spark.keys(numbered)
+        engine = options.engine
+        if engine == "auto":
+            engine = "local" if len(keys) * words * 16 <= LOCAL_BYTES else "spark"
+        source: Source
+        if engine == "local":
+            blocks = forest_spark.blocks(numbered, training, briefly)
+            source = forest_spark.local(blocks, words, os.cpu_count() or 1)
+        else:
+            blocks = forest_spark.blocks(numbered, training, study.hold)
+            blocks.count()  # they are held before what they are made of is let go
+            source = forest_spark.Spread(blocks, len(keys), words)
     scale, z = study.scaled()
     levels = forest_covariates.levels(z, training)
     if len(levels.of):

@@ -56,6 +56,9 @@ class ForestOptions:
             raise ValueError("variants_per_split and sample_fraction must lie between 0 and 1")
 
 
+_NOBODY, _NOWHERE = np.empty(0, np.int32), np.empty(0, np.int64)
+
+
 class Level(NamedTuple):
     """Nodes that want a split.
 
@@ -65,6 +68,8 @@ class Level(NamedTuple):
         keys: what the node draws candidates by, uint64 (nodes,).
         rate: share of variants that are candidates.
         least: samples that a side must have.
+        others: positions of the samples that the nodes' trees were not grown on, node after node.
+        others_begin: where a node's begin; others_end: where they end, (nodes,).
     """
 
     members: npt.NDArray[np.int32]
@@ -74,6 +79,9 @@ class Level(NamedTuple):
     keys: npt.NDArray[np.uint64]
     rate: float
     least: int
+    others: npt.NDArray[np.int32] = _NOBODY
+    others_begin: Ints = _NOWHERE
+    others_end: Ints = _NOWHERE
 
 
 class Splits(NamedTuple):
@@ -82,6 +90,17 @@ class Splits(NamedTuple):
     gain: Floats
     which: Ints
     cut: Ints
+
+
+class Best(NamedTuple):
+    """Each node's best split, and who goes right by it: 1, of ``members`` and of ``others``.
+
+    So the genotypes are gone through once a level.
+    """
+
+    splits: Splits
+    members: npt.NDArray[np.uint8]
+    others: npt.NDArray[np.uint8]
 
 
 class Block(NamedTuple):
@@ -96,7 +115,7 @@ class Source(Protocol):
 
     n_variants: int
 
-    def best(self, level: Level) -> Splits:
+    def best(self, level: Level) -> Best:
         """The best split of each node among all variants."""
 
     def take(self, variants: Ints) -> Planes:
@@ -130,11 +149,40 @@ def _look(planes: Planes, first: int, number: int, level: Level, found: Splits) 
     )  # fmt: skip
 
 
+def parted(splits: Splits, planes: Planes, row: Ints, level: Level) -> Best:
+    """Tell who goes right.
+
+    Args:
+        planes: of the variants that split nodes, (rows, 2, words).
+        row: of planes, for each node; -1: none of them splits it, (nodes,).
+    """
+    goes = tuple(np.zeros(len(who), np.uint8) for who in (level.members, level.others))
+    mine = level.members, level.begin, level.end
+    kernels.sides(planes, row, splits.cut, *mine, goes[0])
+    theirs = level.others, level.others_begin, level.others_end
+    kernels.sides(planes, row, splits.cut, *theirs, goes[1])
+    return Best(splits, *goes)
+
+
 def better(one: Splits, other: Splits) -> Splits:
     """The better of two splits for each node; of equals the one of the earlier variant."""
-    earlier = (other.which >= 0) & ((one.which < 0) | (other.which < one.which))
-    taken = (other.gain > one.gain) | ((other.gain == one.gain) & earlier)
+    taken = _is_better(one, other)
     return Splits(*(np.where(taken, b, a) for a, b in zip(one, other, strict=True)))
+
+
+def _is_better(one: Splits, other: Splits) -> npt.NDArray[np.bool_]:
+    earlier = (other.which >= 0) & ((one.which < 0) | (other.which < one.which))
+    found: npt.NDArray[np.bool_] = (other.gain > one.gain) | ((other.gain == one.gain) & earlier)
+    return found
+
+
+def best_of(one: Best, other: Best, level: Level) -> Best:
+    """Likewise with who goes right; changes the first."""
+    taken = _is_better(one.splits, other.splits)
+    kernels.take_over(taken, level.begin, level.end, other.members, one.members)
+    theirs = level.others_begin, level.others_end
+    kernels.take_over(taken, *theirs, other.others, one.others)
+    return one._replace(splits=better(one.splits, other.splits))
 
 
 class Local:
@@ -148,7 +196,7 @@ class Local:
     def __init__(self, planes: Planes, threads: int = 2) -> None:
         self.n_variants, self._planes, self._threads = len(planes), planes, threads
 
-    def best(self, level: Level) -> Splits:
+    def best(self, level: Level) -> Best:
         """The best split of each node among all variants."""
         blocks = [
             Block(first // BLOCK, self._planes[first : first + BLOCK])
@@ -160,7 +208,7 @@ class Local:
         best = found[0]
         for other in found[1:]:
             best = better(best, other)
-        return best
+        return parted(best, self._planes, best.which, level)
 
     def take(self, variants: Ints) -> Planes:
         """Planes of some variants."""
@@ -304,24 +352,24 @@ class _Grower:
     def split(self) -> None:
         """Go down a level."""
         rate, least = self._options.variants_per_split, self._options.min_leaf
-        level = Level(self.members, self.begin, self._cases, self._end, self._keys, rate, least)
-        found = self._source.best(level)
+        level = Level(
+            self.members, self.begin, self._cases, self._end, self._keys, rate, least,
+            self._others, self._from, self._to,
+        )  # fmt: skip
+        found, own, others_go = self._source.best(level)
         good = found.which >= 0
         value = (self._cases - self.begin) / (self._end - self.begin)
         self._settle(~good, value)
-        variants = np.unique(found.which[good])
-        planes = self._source.take(variants)
-        row = np.where(good, np.searchsorted(variants, found.which), -1)
-        nodes = len(row)
+        nodes = len(good)
         middle, left, right = (np.zeros(nodes, np.int64) for _ in range(3))
         apart, nobody = (np.zeros(nodes, np.int64) for _ in range(2))
         members, others = np.empty_like(self.members), np.empty_like(self._others)
         kernels.part(
-            planes, row, found.cut, self.members, self.begin, self._cases, self._end,
+            good, own, self.members, self.begin, self._cases, self._end,
             members, middle, left, right,
         )  # fmt: skip
         kernels.part(
-            planes, row, found.cut, self._others, self._from, self._to, self._to,
+            good, others_go, self._others, self._from, self._to, self._to,
             others, apart, nobody, np.zeros_like(nobody),
         )  # fmt: skip
         begin, middle, end = self.begin[good], middle[good], self._end[good]

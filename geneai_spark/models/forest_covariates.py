@@ -14,7 +14,7 @@ import numpy.typing as npt
 from geneai_spark.features import dose_kernels
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import forest
-from geneai_spark.models.forest import Ints, Level, Source, Splits
+from geneai_spark.models.forest import Best, Ints, Level, Source
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
@@ -81,11 +81,14 @@ class Beside:
         self.n_variants = source.n_variants + len(planes)
         self._source, self._planes = source, planes
 
-    def best(self, level: Level) -> Splits:
+    def best(self, level: Level) -> Best:
         """The best split of each node among all of them."""
         first = self._source.n_variants
         own = forest.search_block(self._planes, first, 0, level._replace(rate=1.0))
-        return forest.better(self._source.best(level), own)
+        beside = forest.parted(
+            own, self._planes, np.where(own.which < 0, -1, own.which - first), level
+        )
+        return forest.best_of(self._source.best(level), beside, level)
 
     def take(self, variants: Ints) -> Planes:
         """Planes of some of them, ascending numbers."""

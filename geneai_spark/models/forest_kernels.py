@@ -138,19 +138,40 @@ def best_splits(
 
 
 @numba.njit(cache=True, nogil=True)
-def part(planes, row, cut, members, begin, cases, end, out, middle, left_cases, right_cases):
-    """Part nodes' samples, in their order: who goes left first, of each side the cases first.
+def sides(planes, row, cut, members, begin, end, out):
+    """Whether samples of nodes go right, 1, or left, 0: out (members,).
 
     planes (rows, 2, words); row (nodes,): of planes, -1 where the node is not split.
     """
+    for k in range(len(row)):
+        if row[k] >= 0:
+            for m in range(begin[k], end[k]):
+                out[m] = dose_above(planes[row[k]], members[m], cut[k])
+
+
+@numba.njit(cache=True, nogil=True)
+def take_over(taken, begin, end, source, out):
+    """Copy what some nodes' samples have."""
+    for k in range(len(taken)):
+        if taken[k]:
+            for m in range(begin[k], end[k]):
+                out[m] = source[m]
+
+
+@numba.njit(cache=True, nogil=True)
+def part(split, goes, members, begin, cases, end, out, middle, left_cases, right_cases):
+    """Part nodes' samples, in their order: who goes left first, of each side the cases first.
+
+    split (nodes,): which are split; goes (members,): from :func:`sides`.
+    """
     for k in range(len(begin)):
-        if row[k] < 0:
+        if not split[k]:
             continue
         j = begin[k]
         for side in range(2):
             found = 0
             for m in range(begin[k], end[k]):
-                if dose_above(planes[row[k]], members[m], cut[k]) == side:
+                if goes[m] == side:
                     out[j] = members[m]
                     j += 1
                     found += m < cases[k]

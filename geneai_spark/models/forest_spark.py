@@ -15,7 +15,7 @@ from geneai_spark import tasks
 from geneai_spark.features import doses as packing
 from geneai_spark.features.doses import Hold, Planes
 from geneai_spark.models import forest
-from geneai_spark.models.forest import BLOCK, Block, Ints, Level, Splits
+from geneai_spark.models.forest import BLOCK, Best, Block, Ints, Level
 from geneai_spark.tasks import Batches
 
 #: In this order variants are numbered.
@@ -88,14 +88,27 @@ class Spread:
         self.n_variants, self._held, self._words = n_variants, held, words
         self._tasks = held.rdd.getNumPartitions()
 
-    def best(self, level: Level) -> Splits:
+    def best(self, level: Level) -> Best:
         """The best split of each node among all variants."""
         words = self._words
 
-        def work(batches: Batches) -> Splits | None:
-            return forest.search(list(_read(batches, words)), level)
+        def work(batches: Batches) -> Best | None:
+            blocks = sorted(_read(batches, words), key=lambda block: block.number)
+            found = forest.search(blocks, level)
+            variants = np.unique(found.which[found.which >= 0])
+            parts = [
+                planes[own - number * BLOCK]
+                for number, planes in blocks
+                if len(own := variants[variants // BLOCK == number])
+            ]
+            empty = np.empty((0, 2, words), np.uint64)
+            row = np.where(found.which >= 0, np.searchsorted(variants, found.which), -1)
+            return forest.parted(found, np.concatenate([empty, *parts]), row, level)
 
-        told = tasks.fold(self._held, work, forest.better, tasks=self._tasks)
+        def merge(one: Best, other: Best) -> Best:
+            return forest.best_of(one, other, level)
+
+        told = tasks.fold(self._held, work, merge, tasks=self._tasks)
         assert told is not None
         return told
 

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
-from geneai_spark import stored, tables
+from geneai_spark import store, stored, tables
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, StorageError
 from geneai_spark.features import dose_kernels
@@ -235,6 +235,14 @@ def write(study: Study, inputs: Inputs) -> None:
     )
     made = Computed(spread, turned, tables.EXAMPLES.schema)
     made.write(tables.EXAMPLES, study.warehouse, Where.of(**told))
+
+
+def forget(study: Study) -> None:
+    """Remove the model's rows of ``examples``, if there are any."""
+    spark = study.doses.sparkSession
+    if store.version(spark, tables.EXAMPLES, study.warehouse) is not None:
+        own = Where.of(cohort=study.cohort, model=study.model)
+        store.put(spark, [], tables.EXAMPLES, study.warehouse, own)
 
 
 def _tuples(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -106,6 +106,7 @@ def test_evaluate_model__other_models_by_name_and_in_mlflow(spark, warehouse, tm
     assert run.info.run_name == "evaluate_sick" and run.data.params["covariates"] == "['level']"
     assert run.data.metrics["logistic_test_roc_auc"] == numbers["logistic_test_roc_auc"]
     assert "logistic" in run.data.tags["comparison"]
+    assert store.read(spark, tables.EXAMPLES, warehouse).count() == 0  # none is left behind
     text = Path(client.download_artifacts(run.info.run_id, "evaluations.tsv")).read_text()
     assert text.startswith("family\tkind\tpart\t") and "PERSON" not in text
     (line,) = [x for x in text.splitlines() if x.startswith("logistic\tlearning\t1\t")][:1]
