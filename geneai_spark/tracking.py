@@ -75,6 +75,7 @@ def log(
     tags: Mapping[str, str],
     metrics: Mapping[str, float],
     history: Sequence[Mapping[str, float]] = (),
+    pictures: Mapping[str, bytes] | None = None,
 ) -> Logged:
     """Log a training run, and register its model's version.
 
@@ -85,6 +86,7 @@ def log(
         tags: versions of the tables, and what else tells runs apart.
         metrics: those that are numbers.
         history: a row an epoch, with ``epoch`` and losses: metrics with steps.
+        pictures: PNG files by name.
 
     Raises:
         TrackingError: MLflow does not take it. The model is stored all the same.
@@ -95,6 +97,8 @@ def log(
             _copy(version, folder)
             if history:
                 Path(folder, "losses.png").write_bytes(plot(history))
+            for name, data in (pictures or {}).items():
+                Path(folder, name).write_bytes(data)
             client.log_artifacts(run.run_id, folder, "model")
         if not client.search_registered_models(f"name = '{version.name}'"):
             client.create_registered_model(version.name)

@@ -12,7 +12,7 @@ from geneai_spark import models as model_families
 from geneai_spark.config import JobConfig, option
 from geneai_spark.errors import ModelError
 from geneai_spark.features import doses
-from geneai_spark.models import disease, prediction, results, studies
+from geneai_spark.models import disease, pictures, prediction, results, studies
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.studies import StudyOptions
 from geneai_spark.selection import SelectionOptions
@@ -111,6 +111,7 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
                 tags={f"table.{table}": str(number) for table, number in versions.items()},
                 metrics=results.numbers(measured),
                 history=trained.config.get("history", ()),
+                pictures=pictures.draw(study, trained),
             )
             stage.result = f"run {logged.run_id}"
     return {

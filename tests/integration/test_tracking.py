@@ -74,6 +74,7 @@ def test_log__as_mlflow_gives_it_back(
             tags={"table.variants": "7"},
             metrics={"test_r2": 0.3, "test_pearson_r": float("nan")},
             history=HISTORY,
+            pictures={"roc.png": b"picture"},
         )
     tracking.promote(uri, made[0], "champion")
     assert tracking.is_there(uri)
@@ -90,7 +91,12 @@ def test_log__as_mlflow_gives_it_back(
     losses = client.get_metric_history(logged.run_id, "train_loss")
     assert [(one.step, one.value) for one in losses] == [(1, 0.9), (2, 0.5)]
     names = {info.path for info in client.list_artifacts(logged.run_id, "model")}
-    assert {"model/trained_model.pth", "model/losses.png", "model/documentation"} <= names
+    assert {
+        "model/trained_model.pth",
+        "model/losses.png",
+        "model/roc.png",
+        "model/documentation",
+    } <= names
     champion = client.get_model_version_by_alias("net", "champion")
     assert champion.tags["version"] == "1"
     fetched = client.download_artifacts(logged.run_id, "model", str(tmp_path))
