@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from geneai_spark.errors import InputError, ModelError, SetupError
 from geneai_spark.features import doses as packing
-from geneai_spark.models import keras_net, prediction, scoring
+from geneai_spark.models import family, inputs, keras_net, prediction, scoring
 from geneai_spark.models.covariates import Covariates
 from geneai_spark.models.examples import Split
 from geneai_spark.models.family import Study
@@ -121,3 +124,27 @@ def test_refused__is_told_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(keras_net.subprocess, "run", refuse)
     with pytest.raises(InputError, match="too many doses"):
         keras_net._call("train", tmp_path, "tensorflow")
+
+
+@pytest.mark.parametrize("form", keras_net.FORMATS)
+def test_score__refuses_code_in_a_network(tmp_path, form):
+    """A layer that holds Python code: loading it would run what the file says."""
+    backend, owned = keras_net.installed("tensorflow"), tmp_path / "owned"
+    made = tmp_path / f"evil.{form}"
+    program = (
+        "import keras\n"
+        f"evil = lambda x: (open({str(owned)!r}, 'w').close(), x)[1]\n"
+        "net = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(evil, (1,))])\n"
+        f"net.save({str(made)!r})\n"
+    )
+    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, env=env)
+    owned.unlink(missing_ok=True)
+    keys = pa.table({name: ["1"] for name in family.KEYS})
+    one = inputs.Inputs(keys, np.ones(1), np.ones(1))
+    with pytest.raises(ModelError, match=r"(?i)lambda"):
+        keras_net.score(
+            made.read_bytes(), form, one, np.zeros((1, 2, 1), np.uint64), np.empty((3, 0)),
+            backend=backend, center=0.0, spread=1.0,
+        )  # fmt: skip
+    assert not owned.exists()
