@@ -40,6 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--workers", "1"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     told = {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": os.environ["PATH"]}
+    told["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that nobody asks
     log = folder / "log"
     with running(command, log, told) as process:
 

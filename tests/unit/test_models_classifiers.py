@@ -63,6 +63,7 @@ def by_library(spark, name, x, y, settings):
         return model.predict_proba(x)[:, 1]
     if name == "logistic":
         strength = 1 / (len(own) * settings["regParam"])
+        x = x.astype(float)
         model = LogisticRegression(C=strength, tol=1e-10, max_iter=5000).fit(x[own], y[own])
         return model.predict_proba(x)[:, 1]
     import xgboost
