@@ -2,8 +2,8 @@
 
 The jobs are the demo's and those of reads; two lines of the VCF are spoilt.
 
-Run as a program, by Python or spark-submit: PLACE (a folder's URI with the inputs), OUT (a local
-file for the digests), the jobs to run, and settings for all of them.
+Run as a program, by Python or spark-submit: PLACES (folders' URIs with the inputs, by commas), OUT
+(a local file for the digests of each), the jobs to run, and settings for all of them.
 """
 
 from __future__ import annotations
@@ -133,6 +133,9 @@ def _packages(spark: Any) -> set[str]:
 
 
 if __name__ == "__main__":
-    here, out, names, *rest = sys.argv[1:]
-    run(here, [name for name in names.split(",") if name], rest)
-    Path(out).write_text(json.dumps(digests(here, rest)))
+    places, out, names, *rest = sys.argv[1:]
+    told = {}
+    for here in places.split(","):
+        run(here, [name for name in names.split(",") if name], rest)
+        told[here] = digests(here, rest)
+    Path(out).write_text(json.dumps(told))
