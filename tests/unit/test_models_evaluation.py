@@ -14,6 +14,7 @@ from geneai_spark import tables
 from geneai_spark.errors import InputError
 from geneai_spark.features import doses as packing
 from geneai_spark.models import cases, evaluation, measurements, ridge
+from geneai_spark.models.covariates import Covariates
 from geneai_spark.models.evaluation import EvaluationOptions
 from geneai_spark.models.examples import folds, split
 from geneai_spark.models.family import Study, Trained
@@ -306,3 +307,9 @@ def test_groups__by_text_or_number_in_the_order_of_samples():
     assert cases.groups(["a", "b", "c"], made, "t") == ["2", "north", None]
     with pytest.raises(InputError, match="none of the chosen samples has the trait 'eyes'"):
         cases.groups(["c"], made, "eyes")
+
+
+def test_evaluate__refuses_a_family_that_takes_no_covariates(spark):
+    given = replace(study(spark), covariates=Covariates(("age",), np.ones((N, 1))))
+    with pytest.raises(InputError, match="does not take any"):
+        evaluation.evaluate(given, {"x": lambda _: trained(BINARY)}, EvaluationOptions())

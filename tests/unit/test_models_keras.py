@@ -14,10 +14,10 @@ import pytest
 
 from geneai_spark.errors import InputError, ModelError, SetupError
 from geneai_spark.features import doses as packing
-from geneai_spark.models import family, inputs, keras_net, prediction, scoring
+from geneai_spark.models import inputs, keras_net, prediction, scoring
 from geneai_spark.models.covariates import Covariates
 from geneai_spark.models.examples import Split
-from geneai_spark.models.family import Study
+from geneai_spark.models.family import KEYS, Study
 from geneai_spark.models.prediction import PredictionOptions
 from tests import structured
 
@@ -140,7 +140,7 @@ def test_score__refuses_code_in_a_network(tmp_path, form):
     env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, env=env)
     owned.unlink(missing_ok=True)
-    keys = pa.table({name: ["1"] for name in family.KEYS})
+    keys = pa.table({name: ["1"] for name in KEYS})
     one = inputs.Inputs(keys, np.ones(1), np.ones(1))
     with pytest.raises(ModelError, match=r"(?i)lambda"):
         keras_net.score(
