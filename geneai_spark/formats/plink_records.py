@@ -29,14 +29,12 @@ def parse_part(part: Part, reading: Reading) -> Iterator[Parsed]:
     bim = companions(part.uri)[0]
     source = filesystems.open_input(bim)
     try:
-        text = source.read_at(part.end - part.start, part.start)
+        text = _read(source, bim, part.end - part.start, part.start)
     finally:
         source.close()
     lines = text.split(b"\n")[: part.n_variants]
     if len(lines) != part.n_variants:
-        raise FormatError(
-            bim, f"{part.n_variants} lines from byte {part.start} on", f"{len(lines)}"
-        )
+        raise FormatError(bim, f"{part.n_variants} lines", f"{len(lines)}", offset=part.start)
     source_id = filesystems.source_id(part.uri)
     columns = to_arrow_schema(packed_records.schema(reading, cm=True))
     rows = max(1, packed_records.BATCH_BYTES // (2 * max(1, part.n_samples)))
@@ -118,11 +116,16 @@ def _fault(error: MalformedError, line: bytes, number: int, offset: int) -> Faul
 
 def _calls(bed: filesystems.RandomAccess, part: Part, first: int, count: int) -> Array:
     width = -(-part.n_samples // 4)
-    at, size = 3 + first * width, count * width
-    raw = bed.read_at(size, at)
-    if len(raw) != size:
-        raise FormatError(part.uri, f"{size} bytes", f"{len(raw)}", offset=at)
+    raw = _read(bed, part.uri, count * width, 3 + first * width)
     return decode(raw, part.n_samples, a1_is_ref=part.a1_is_ref)
+
+
+def _read(source: filesystems.RandomAccess, uri: str, size: int, at: int) -> bytes:
+    """So many bytes from `at` on: fewer, and the file has been cut since it was inspected."""
+    found = source.read_at(size, at)
+    if len(found) != size:
+        raise FormatError(uri, f"{size} bytes", f"{len(found)}", offset=at)
+    return found
 
 
 def _alleles_known(matrix: Array, sites: Sequence[Site], lines: Sequence[bytes]) -> Array:

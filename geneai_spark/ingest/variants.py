@@ -94,6 +94,7 @@ class _Ingestion(Intake[Source]):
         kept: dict[tuple[str, ...], tuple[str, ...]] = {}  # many files have the same header
 
         def header(info: FileInfo) -> Any:
+            self._companions(info)  # before anything is read of them
             try:
                 found = kinds.of(info.uri).inspect(info.uri, self.options)
                 return found, kept.setdefault(found.lines, found.lines)

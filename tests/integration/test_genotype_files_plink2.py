@@ -1,4 +1,6 @@
-"""Real genotypes as PLINK and BGEN files made by plink2: every genotype as plink2 sees it."""
+"""Real genotypes as PLINK and BGEN files made by plink2: every genotype as plink2 sees it, every
+probability as bgen-reader does.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pysam
 import pytest
 from pyspark.sql import SparkSession
 
 from geneai_spark import genotypes, store, tables
+from geneai_spark.errors import SetupError
 from geneai_spark.formats import bgen, bgen_records, plink, plink_records
 from geneai_spark.formats.packed_records import Reading
 from geneai_spark.ingest import ingest_variants
+from tests import environments
 from tests.conftest import requires
 from tests.genotype_files import Variant
 from tests.genotype_files import bgen as bgen_bytes
@@ -118,23 +123,30 @@ def test_bgen__every_genotype_as_in_the_vcf(
     assert (probabilities == np.eye(3)[copies]).all()
 
 
+def uncertain_variants(people: int, variants: int, phased: bool) -> list[Variant]:
+    """Probabilities of all sizes, a tenth of them missing."""
+    chance, made = random.Random(5), []
+    for v in range(variants):
+        stored = []
+        for _ in range(people):
+            first = chance.choice([0, 255, chance.randint(0, 60), chance.randint(0, 255)])
+            second = chance.choice([0, chance.randint(0, 40), 255])
+            stored.append([first, second if phased else min(second, 255 - first)])
+        missing = [chance.random() < 0.1 for _ in range(people)]
+        stored = [[0, 0] if m else s for s, m in zip(stored, missing, strict=True)]
+        ploidies = [2] * people
+        made.append(
+            Variant(stored, ploidies, missing, phased, position=v + 1, rsid=f"rs{v}", own="")
+        )
+    return made
+
+
 @pytest.mark.parametrize("phased", [False, True])
 def test_bgen__uncertain_genotypes_are_called_as_plink2_calls_them(
     tmp_path: Path, phased: bool
 ) -> None:
-    chance, people = random.Random(5), [f"S{i}" for i in range(200)]
-    variants = []
-    for v in range(60):
-        stored = []
-        for _ in people:
-            first = chance.choice([0, 255, chance.randint(0, 60), chance.randint(0, 255)])
-            second = chance.choice([0, chance.randint(0, 40), 255])
-            stored.append([first, second if phased else min(second, 255 - first)])
-        missing = [chance.random() < 0.1 for _ in people]
-        stored = [[0, 0] if m else s for s, m in zip(stored, missing, strict=True)]
-        variants.append(
-            Variant(stored, [2] * 200, missing, phased, position=v + 1, rsid=f"rs{v}", own="")
-        )
+    people = [f"S{i}" for i in range(200)]
+    variants = uncertain_variants(200, 60, phased)
     path = tmp_path / "a.bgen"
     path.write_bytes(bgen_bytes(variants, ids=people))
     (tmp_path / "a.sample").write_text(
@@ -161,6 +173,84 @@ def test_bgen__uncertain_genotypes_are_called_as_plink2_calls_them(
     gp = genotypes.values(batch.records["call_GP"], 200)
     with np.errstate(invalid="ignore"):  # arithmetic with the NaN of missing values
         np.testing.assert_allclose(gp[..., 1] + 2 * gp[..., 2], dosage, atol=1e-4)
+
+
+#: What bgen-reader reads of files; probabilities are (samples, variants, combinations).
+PEER = """
+import sys
+import numpy as np
+from bgen_reader import open_bgen
+for path in sys.argv[1:]:
+    with open_bgen(path, allow_complex=True, verbose=False) as file:
+        p, missing = file.read(return_missings=True, num_threads=1)
+        names = ("samples", "chromosomes", "positions", "rsids", "allele_ids", "phased")
+        found = {name: getattr(file, name) for name in names}
+        np.savez(path + ".npz", p=p, missing=missing, **found)
+"""
+#: Not BGEN 1.1, which bgen-reader 4.0.9 does not read.
+READ_BY_BOTH = ("v1.2", "v1.3", "unphased", "phased", "unphased16", "phased16")
+
+
+@pytest.fixture(scope="module")
+def uncertain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Probabilities of all sizes, some missing, unphased and phased, as plink2 writes them."""
+    home = tmp_path_factory.mktemp("uncertain")
+    for name, phased in (("unphased", False), ("phased", True)):
+        variants = uncertain_variants(200, 60, phased)
+        (home / f"{name}.bgen").write_bytes(bgen_bytes(variants, ids=[f"S{i}" for i in range(200)]))
+        run(
+            "plink2", "--bgen", str(home / f"{name}.bgen"), "ref-first", "--threads", "1",
+            "--export", "bgen-1.3", "bits=16", "ref-first", "--out", str(home / f"{name}16"),
+        )  # fmt: skip
+    return home
+
+
+@pytest.fixture(scope="module")
+def read_by_both(study: Path, uncertain: Path) -> dict[str, Path]:
+    """BGEN files, beside each what bgen-reader has read of it."""
+    found = {
+        name: (study if name.startswith("v") else uncertain) / f"{name}.bgen"
+        for name in READ_BY_BOTH
+    }
+    requirements = Path(environments.__file__).with_name("requirements-bgen-reader.txt")
+    try:
+        python = environments.python("bgen-reader", requirements)
+    except SetupError as error:
+        pytest.skip(f"bgen-reader cannot be installed: {error}")
+    run(str(python), "-c", PEER, *map(str, found.values()))
+    return found
+
+
+@pytest.mark.parametrize("name", READ_BY_BOTH)
+def test_bgen__is_what_bgen_reader_reads(read_by_both: dict[str, Path], name: str) -> None:
+    path = read_by_both[name]
+    theirs = np.load(f"{path}.npz")
+    head, reading = bgen.inspect(str(path)), Reading()
+    assert list(head.samples) == theirs["samples"].tolist()
+    work, _ = bgen.plan([head], ["c"], reading, 20_000)
+    parsed = [
+        one for task in work for part in task for one in bgen_records.parse_part(part, reading)
+    ]
+    rows = pa.Table.from_batches([one.records for one in parsed])
+    assert rows["contigName"].to_pylist() == theirs["chromosomes"].tolist()
+    assert [place + 1 for place in rows["start"].to_pylist()] == theirs["positions"].tolist()
+    assert [names[0] for names in rows["names"].to_pylist()] == theirs["rsids"].tolist()
+    alleles = zip(
+        rows["referenceAllele"].to_pylist(), rows["alternateAlleles"].to_pylist(), strict=True
+    )
+    assert [",".join([ref, *alts]) for ref, alts in alleles] == theirs["allele_ids"].tolist()
+    gp, missing = genotypes.values(rows["call_GP"], len(head.samples)), theirs["missing"].T
+    p = theirs["p"].transpose(1, 0, 2)  # (variants, samples, combinations)
+    assert theirs["phased"].any() == (name not in ("unphased", "unphased16"))
+    if theirs["phased"].any():  # of haplotypes: both alleles of the first, then of the second
+        a, b, c, d = np.moveaxis(p, -1, 0)
+        implied = np.stack([a * c, a * d + b * c, b * d], axis=-1)
+        p = np.where(theirs["phased"][:, None, None], implied, p[..., :3])
+    assert (np.isnan(gp).all(axis=2) == missing).all() and not np.isnan(gp[~missing]).any()
+    np.testing.assert_allclose(gp[~missing], p[~missing], rtol=0, atol=1e-7)  # ours: float32
+    calls = genotypes.calls(rows["call_genotype"], len(head.samples), rows["call_ploidy"])
+    sure = ~missing & (p.max(axis=2) > 0.95)
+    assert sure.any() and (calls.sum(axis=2) == p.argmax(axis=2))[sure].all()
 
 
 def test_ingest__counts_of_plink_and_bgen_are_those_of_the_vcf(

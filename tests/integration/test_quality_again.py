@@ -4,6 +4,8 @@ that one run over all of them makes.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 from geneai_spark.jobs import check_quality
 from pyspark.sql import SparkSession
 
+import geneai_spark
 from geneai_spark import store, tables, upkeep
 from geneai_spark.ingest.variants import ingest_variants
 from geneai_spark.quality import known
+from geneai_spark.table import ALL
 from tests.vcf_files import text, write
 
 SAMPLES = [f"s{i}" for i in range(9)]
@@ -127,6 +131,52 @@ def test_added__another_table_in_its_place_is_not_taken_for_the_same(
     held = store.read_added(spark, tables.VARIANTS, home, version)
     assert held is not None and list(held.uris) == []
     assert store.read_added(spark, tables.VARIANTS, home, version + 1) is None
+
+
+def test_check_quality__without_its_table_everything_is_measured(
+    spark: SparkSession, measured: Any
+) -> None:
+    home, before = measured
+    shutil.rmtree(f"{home}/{tables.VARIANT_QUALITY.name}")
+    assert check(spark, home)["measured"] == 61
+    assert rows(spark, home) == before
+
+
+Sums = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda sums: [],
+        lambda sums: [sums, sums | {"cohort": "other", "settings": "{}"}],
+        lambda sums: [sums, sums | {"cohort": "other", "variantsVersion": 0}],
+        lambda sums: [sums | {"samples": 8}],
+        lambda sums: [sums | {"counts": sums["counts"][: -8 * 9]}],
+        lambda sums: [sums | {"values": {}}],
+    ],
+    ids=["none", "settings", "versions", "samples", "counts", "values"],
+)
+def test_find__sums_that_do_not_fit_are_not_gone_on_from(
+    spark: SparkSession, measured: Any, tamper: Callable[[Sums], list[Sums]]
+) -> None:
+    home, _ = measured
+    (row,) = store.read(spark, tables.QUALITY_SUMS, home).collect()
+    sums = row.asDict(recursive=True)
+    settings, sizes = sums["settings"], {"default": 9}
+    assert known.find(spark, home, settings, sizes) is not None
+    store.put(spark, tamper(sums), tables.QUALITY_SUMS, home, where=ALL)
+    try:
+        assert known.find(spark, home, settings, sizes | {"other": 9}) is None
+    finally:
+        store.put(spark, [sums], tables.QUALITY_SUMS, home, where=ALL)
+
+
+def test_describe__tells_settings_and_software(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = known.describe(min_depth=1)
+    assert known.describe(min_depth=1) == before != known.describe(min_depth=2)
+    monkeypatch.setattr(geneai_spark, "__version__", "another")
+    assert known.describe(min_depth=1) != before
 
 
 def test_check_quality__a_run_that_stopped_before_its_end_is_done_again(

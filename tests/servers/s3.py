@@ -9,21 +9,16 @@ objects in memory, and takes any key.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from geneai_spark.errors import SetupError
-from tests.servers.processes import HOST, alone, foreground, free_ports, running, wait_for
+from tests import environments
+from tests.servers.processes import HOST, foreground, free_ports, running, wait_for
 
-HERE = Path(__file__).resolve().parent
-ENVIRONMENT = HERE.parents[1] / ".cache" / "s3"
-REQUIREMENTS = HERE / "requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().with_name("requirements.txt")
 REGION = "us-east-1"
 #: Not secrets: the server takes any.
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing-secret"}
@@ -61,24 +56,7 @@ def server() -> Path:
     Raises:
         SetupError: it cannot be installed.
     """
-    with alone(ENVIRONMENT):
-        _install()
-    return ENVIRONMENT / "bin" / "moto_server"
-
-
-def _install() -> None:
-    done = ENVIRONMENT / ".complete"
-    wanted = REQUIREMENTS.read_bytes()
-    if not done.is_file() or done.read_bytes() != wanted:
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        pip = [ENVIRONMENT / "bin" / "pip", "--disable-pip-version-check", "-q"]
-        steps = [[sys.executable, "-m", "venv", ENVIRONMENT]]
-        steps += [[*pip, "install", "--no-deps", "-r", REQUIREMENTS]]
-        for step in steps:
-            run = subprocess.run(step, capture_output=True, text=True, check=False)
-            if run.returncode:
-                raise SetupError(f"no S3 server for tests: {run.stderr[-1000:]}")
-        done.write_bytes(wanted)
+    return environments.python("s3", REQUIREMENTS).with_name("moto_server")
 
 
 @contextmanager

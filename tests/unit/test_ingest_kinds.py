@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -85,21 +86,24 @@ def test_ingest__other_samples_and_changing_companions_are_refused(
 ) -> None:
     home = str(tmp_path / "wh")
     _, bed, other = files(tmp_path)
-    real = plink.plan
+    real, times = plink.plan, itertools.count(5)
 
     def slow(*given, **named):
-        os.utime(tmp_path / "b.fam", (5, 5))
+        now = next(times)
+        os.utime(tmp_path / "b.fam", (now, now))
         return real(*given, **named)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(plink, "plan", slow)
-        with pytest.raises(InputError, match=r"b\.fam: changed while it was read"):
-            ingest_variants(spark, home, bed)
-    assert store.read(spark, tables.VARIANTS, home).count() == 0
-    # Where tasks cannot write, Spark does.
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "can_adopt", lambda *_: False)
-        ingest_variants(spark, home, bed)
+    for tasks_write in (True, False):  # where tasks cannot write, Spark does
+        with monkeypatch.context() as patched:
+            if not tasks_write:
+                patched.setattr(store, "can_adopt", lambda *_: False)
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(plink, "plan", slow)
+                with pytest.raises(InputError, match=r"b\.fam: changed while it was read"):
+                    ingest_variants(spark, home, bed)
+            assert store.read(spark, tables.VARIANTS, home).count() == 0
+            if not tasks_write:
+                ingest_variants(spark, home, bed)
     assert stored(spark, home) == {19: [[1, 1], [0, 1]]}
     assert store.read(spark, tables.REJECTS, home).count() == 1
     (tmp_path / "c.bgen").write_bytes(
@@ -112,6 +116,25 @@ def test_ingest__other_samples_and_changing_companions_are_refused(
     assert told["records_stored"] == 1
     cohorts = store.read(spark, tables.SAMPLES, home).select("cohort").distinct().collect()
     assert sorted(row.cohort for row in cohorts) == ["c", "default"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_ingest__companions_that_change_once_they_are_inspected_are_told(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    home = str(tmp_path / "wh")
+    _, bed, _ = files(tmp_path)
+    real = plink.inspect
+
+    def slow(*given):
+        found = real(*given)
+        os.utime(tmp_path / "b.fam", (5, 5))
+        return found
+
+    monkeypatch.setattr(plink, "inspect", slow)
+    with pytest.raises(InputError, match=r"b\.fam: changed while it was read"):
+        ingest_variants(spark, home, bed, force=force)
+    assert store.read(spark, tables.VARIANTS, home).count() == 0
 
 
 def test_read__a_data_frame_of_files(spark: SparkSession, tmp_path: Path) -> None:

@@ -175,10 +175,21 @@ def test_inspect__names_what_does_not_fit(
         plink.inspect(uri)
 
 
-def test_parse__a_bed_cut_after_inspection_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "change", "match"),
+    [
+        (".bed", lambda b: b[:-1], r"a\.bed, byte 3: expected 4 bytes, found 3"),
+        (".bim", lambda b: b[:-1], r"a\.bim, byte 0: expected 34 bytes, found 33"),
+        (".bim", lambda b: b[:17], r"a\.bim, byte 0: expected 34 bytes, found 17"),  # a line
+        (".bim", lambda b: b.replace(b"\n", b" "), r"a\.bim, byte 0: expected 2 lines, found 1"),
+    ],
+)
+def test_parse__what_has_changed_since_inspection_is_told(
+    tmp_path: Path, suffix: str, change: Any, match: str
+) -> None:
     uri = write_bed(tmp_path / "a", [[A1A1] * 5, [HET] * 5])
     work, _ = plink.plan([plink.inspect(uri)], ["c"], Reading(), 1 << 20)
-    path = tmp_path / "a.bed"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(FormatError, match=r"a\.bed, byte 3: expected 4 bytes, found 3"):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(FormatError, match=match):
         list(plink_records.parse_part(work[0][0], Reading()))

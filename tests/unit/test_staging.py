@@ -52,6 +52,13 @@ def names(spark: SparkSession, home: str) -> list[str]:
     return sorted(row["name"] for row in store.read(spark, TABLE, home).collect())
 
 
+def unnamed(home: Path) -> set[str]:
+    """Data files that no commit of the table has named."""
+    folder = home / TABLE.name
+    log = "".join(one.read_text() for one in folder.glob("_delta_log/*.json"))
+    return {file.name for file in folder.glob("*.parquet") if file.name not in log}
+
+
 def test_file_writer__rows_footer_and_statistics(tmp_path: Path) -> None:
     table = pa.Table.from_pylist(ROWS, to_arrow_schema(TABLE.schema))
     staged = staging.stage(table, str(tmp_path), ["name", "size"])
@@ -150,6 +157,7 @@ def test_put__files_whose_rows_all_go_are_removed_and_others_rewritten(
     assert names(spark, home) == ["c", "x", "y", "z"]
     put(spark, home, "n", where=Where.of(name=list("cny")))  # y shares a file with x and z
     assert names(spark, home) == ["n", "x", "z"]
+    assert unnamed(tmp_path) == set()  # what was staged for it is gone
     put(spark, home, where=Where.of(name=list("zyxna")))
     assert names(spark, home) == []
 

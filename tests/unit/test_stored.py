@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from geneai_spark import commits, staging, store, stored, tables
+from geneai_spark.errors import ConflictError
 from geneai_spark.ingest import ingest_variants
 from geneai_spark.stored import Part, StoredRows, read, stored_rows
 from geneai_spark.table import Where
@@ -150,6 +151,15 @@ def test_computed__a_task_that_fails_leaves_nothing(
         computed.write(tables.SAMPLES, str(tmp_path))
     assert store.read(spark, tables.SAMPLES, str(tmp_path)).count() == 0
     assert not list((tmp_path / "samples").glob("*.parquet"))
+
+
+def test_computed__overtaken_leaves_nothing(spark: SparkSession, home: str, tmp_path: Path) -> None:
+    computed = stored.as_computed(store.read(spark, tables.SAMPLES, home))
+    version = computed.write(tables.SAMPLES, str(tmp_path)).commit.version
+    before = set(tmp_path.glob("samples/*.parquet"))
+    with pytest.raises(ConflictError, match="another run changed the table"):
+        computed.write(tables.SAMPLES, str(tmp_path), at=version - 1)
+    assert set(tmp_path.glob("samples/*.parquet")) == before
 
 
 def test_stored_rows__not_where_rows_are_deleted_in_their_files_or_delta_is_hidden(
