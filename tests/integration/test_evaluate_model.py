@@ -92,27 +92,6 @@ def test_evaluate_model__test_samples_are_those_of_train_model(spark, warehouse,
     assert told["genomic_prediction_test_roc_auc"] == pytest.approx(auc)
 
 
-def test_evaluate_model__other_models_by_name_and_in_mlflow(spark, warehouse, tmp_path):
-    pytest.importorskip("mlflow", reason="no MLflow: make extra-mlflow", exc_type=ImportError)
-    asked = evaluate_model.Config(
-        trait="sick", families=("logistic", "genomic_prediction"), warehouse=warehouse,
-        models=str(tmp_path), covariates=["level"],
-        **FEW | {"folds": 0, "permutations": 0, "mlflow": "auto"},
-    )  # fmt: skip
-    numbers = evaluate_model.run(spark, asked)
-    assert numbers["logistic_test_roc_auc"] > 0.6
-    client, _ = tracking._client(f"sqlite:///{tmp_path}/_mlflow/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("geneai").experiment_id])
-    assert run.info.run_name == "evaluate_sick" and run.data.params["covariates"] == "['level']"
-    assert run.data.metrics["logistic_test_roc_auc"] == numbers["logistic_test_roc_auc"]
-    assert "logistic" in run.data.tags["comparison"]
-    assert store.read(spark, tables.EXAMPLES, warehouse).count() == 0  # none is left behind
-    text = Path(client.download_artifacts(run.info.run_id, "evaluations.tsv")).read_text()
-    assert text.startswith("family\tkind\tpart\t") and "PERSON" not in text
-    (line,) = [x for x in text.splitlines() if x.startswith("logistic\tlearning\t1\t")][:1]
-    assert line.split("\t")[6:8] == ["roc_auc", str(numbers["logistic_test_roc_auc"])]
-
-
 @pytest.mark.parametrize("family", ["disease_association", "genomic_prediction"])
 def test_train_model__covariates_and_groups(spark, warehouse, tmp_path, family):
     asked = train_model.Config(
@@ -120,7 +99,8 @@ def test_train_model__covariates_and_groups(spark, warehouse, tmp_path, family):
         warehouse=warehouse, models=str(tmp_path), mlflow="none",
     )  # fmt: skip
     trained = train_model.run(spark, asked)
-    predicted = store.read(spark, tables.PREDICTIONS, warehouse).where("split = 'test'").toPandas()
+    own = f"split = 'test' AND model = '{family}_sick'"
+    predicted = store.read(spark, tables.PREDICTIONS, warehouse).where(own).toPandas()
     scores = dict(zip(predicted["sampleId"], predicted["score"], strict=True))
     for group in ("north", "south"):
         own = [x for x, g in zip(IDS, GROUPS, strict=True) if g == group and x in scores]
@@ -181,6 +161,27 @@ def test_evaluate_model__replaces_the_trait_only_and_names_no_one(spark, warehou
         evaluate_model.run(
             spark, evaluate_model.Config(trait="sick", group="eyes", warehouse=warehouse, **FEW)
         )
+
+
+def test_evaluate_model__other_models_by_name_and_in_mlflow(spark, warehouse, tmp_path):
+    pytest.importorskip("mlflow", reason="no MLflow: make extra-mlflow", exc_type=ImportError)
+    asked = evaluate_model.Config(
+        trait="sick", families=("logistic", "genomic_prediction"), warehouse=warehouse,
+        models=str(tmp_path), covariates=["level"],
+        **FEW | {"folds": 0, "permutations": 0, "mlflow": "auto"},
+    )  # fmt: skip
+    numbers = evaluate_model.run(spark, asked)
+    assert numbers["logistic_test_roc_auc"] > 0.6
+    client, _ = tracking._client(f"sqlite:///{tmp_path}/_mlflow/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("geneai").experiment_id])
+    assert run.info.run_name == "evaluate_sick" and run.data.params["covariates"] == "['level']"
+    assert run.data.metrics["logistic_test_roc_auc"] == numbers["logistic_test_roc_auc"]
+    assert "logistic" in run.data.tags["comparison"]
+    assert store.read(spark, tables.EXAMPLES, warehouse).count() == 0  # none is left behind
+    text = Path(client.download_artifacts(run.info.run_id, "evaluations.tsv")).read_text()
+    assert text.startswith("family\tkind\tpart\t") and "PERSON" not in text
+    (line,) = [x for x in text.splitlines() if x.startswith("logistic\tlearning\t1\t")][:1]
+    assert line.split("\t")[6:8] == ["roc_auc", str(numbers["logistic_test_roc_auc"])]
 
 
 @pytest.mark.parametrize(
