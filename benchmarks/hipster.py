@@ -147,7 +147,7 @@ def run(one: Contender, seeds: int, folder: Path, log: Path, data: Any) -> dict[
         "name": one.name,
         "title": one.title,
         "trees": one.trees,
-        "variants": told[0]["variants"],
+        "variants": told[0].get("variants", len(data["names"])),
         "seeds": len(told),
         "fits": fits,
         **{kind: statistics.median(fit[kind] for fit in fits) for kind in ("cpu", "wall")},

@@ -37,7 +37,8 @@ from geneai_spark.session import get_session
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-TRAITS = (*(f"{h2}x{n}" for h2 in (0.2, 0.5, 0.8) for n in (10, 100, 1000)), "0.8x4pairs")
+TRAITS = ("0.2x10", "0.2x1000", "0.5x10", "0.5x100", "0.5x1000", "0.8x10", "0.8x1000",
+          "0.8x4pairs")  # fmt: skip
 PREDICTORS = ("gblup", "torch", "keras")
 NETWORKS = ("torch", "keras")
 WHO = ("ridge", *PREDICTORS)

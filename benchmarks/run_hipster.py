@@ -95,8 +95,7 @@ def geneai(engine: str, folder: Path, trees: int, seeds: Sequence[int]) -> Itera
                 NAME.format_map({**row, "start": row["start"] + 1}): row["importance"]
                 for row in trained.importances.to_pylist()
             }
-            told = {"variants": trained.numbers["variants"], "fit": cost, "importance": found}
-            yield {**told, "scores": trained.scores.tolist()}
+            yield {"fit": cost, "importance": found, "scores": trained.scores.tolist()}
     spark.stop()
 
 
