@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-ann
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 .PHONY: demo
 demo: setup ## real 1000 Genomes data from VCF to a first answer (under 3 minutes)
@@ -166,6 +166,22 @@ bench-scaling: setup ## cost and memory by samples and variants, up to 25,000 x 
 .PHONY: bench-forest
 bench-forest: setup $(VENV)/.dev ## the random forest by samples and variants, beside scikit-learn
 	$(BIN)/python benchmarks/forest.py
+
+.PHONY: bench-prediction
+bench-prediction: setup $(VENV)/.extras ## networks beside GBLUP and ridge, on simulated traits
+	$(BIN)/python benchmarks/prediction.py
+
+VARIANTSPARK := .cache/peers/variantspark
+
+$(VARIANTSPARK)/.complete: benchmarks/requirements-variantspark.txt benchmarks/mend_jar.py
+	$(SYSTEM) venv $(VARIANTSPARK)
+	$(VARIANTSPARK)/bin/pip --disable-pip-version-check -q install -r $<
+	$(BIN)/python benchmarks/mend_jar.py $(VARIANTSPARK)/lib/python*/site-packages/varspark/jars/*.jar
+	@touch $@
+
+.PHONY: bench-hipster
+bench-hipster: setup $(VENV)/.dev bench-peers $(VARIANTSPARK)/.complete ## forests of ours, scikit-learn, VariantSpark; Hail
+	$(BIN)/python benchmarks/hipster.py
 
 .PHONY: bench-memory
 bench-memory: setup bench-data ## peak memory of each worker while 1.1 GB of text is ingested

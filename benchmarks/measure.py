@@ -125,6 +125,29 @@ def run(command: Sequence[str], log: Path, environment: Mapping[str, str] | None
     )
 
 
+class Meter:
+    """Wall and CPU seconds of this process and all below it, since the last question.
+
+    Of those that have ended since, it counts what their parents were charged for them, and for the
+    children of ``pyspark.daemon`` what they had used when it was asked last.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], Process] = {}
+        self._cpu = self._wall = 0.0
+        self.lap()
+
+    def lap(self) -> dict[str, float]:
+        """Seconds since it was asked last: ``cpu`` and ``wall``."""
+        living = set(sample(self._seen))
+        cpu = time.process_time() + children_cpu() + uncharged_cpu(self._seen, living)
+        cpu += sum(p.cpu + p.reaped_cpu for p in self._seen.values() if p.pid in living)
+        wall = time.monotonic()
+        found = {"cpu": cpu - self._cpu, "wall": wall - self._wall}
+        self._cpu, self._wall = cpu, wall
+        return found
+
+
 def become_reaper() -> None:
     """Have orphans among our descendants handed to this process instead of to init."""
     libc = ctypes.CDLL(None, use_errno=True)

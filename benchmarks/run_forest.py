@@ -115,30 +115,12 @@ def frame(spark: SparkSession, samples: int, variants: int) -> DataFrame:
     return spark.range(0, blocks, 1, min(blocks, 64)).mapInArrow(made, doses.SCHEMA)
 
 
-class Meter:
-    """Wall and CPU seconds of this process and all below it, since the last question."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[int, int], measure.Process] = {}
-        self._cpu = self._wall = 0.0
-        self.lap()
-
-    def lap(self) -> dict[str, float]:
-        """Seconds since it was asked last."""
-        measure.sample(self._seen)
-        cpu = time.process_time() + sum(p.cpu for p in self._seen.values())
-        wall = time.monotonic()
-        found = {"cpu": cpu - self._cpu, "wall": wall - self._wall}
-        self._cpu, self._wall = cpu, wall
-        return found
-
-
 def geneai(engine: str, samples: int, variants: int, trees: int) -> dict[str, Any]:
     """Train as the job does, on simulated doses that are held as the job holds them."""
     spark = get_session("forest", CONF, "local[2]")
     _, truth = causal(samples)
     everyone, nobody = np.arange(samples), np.empty(0, np.int64)
-    meter = Meter()
+    meter = measure.Meter()
     laps: dict[str, dict[str, float]] = {}
     grow = forest.grow
 
@@ -180,7 +162,7 @@ def sklearn(samples: int, variants: int, trees: int, seconds: float) -> dict[str
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    meter = Meter()
+    meter = measure.Meter()
     _, truth = causal(samples)
     matrix = np.empty((variants, samples), np.float32)
     by_genotype = np.arange(4.0)
