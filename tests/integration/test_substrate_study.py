@@ -46,7 +46,7 @@ def call(command: Sequence[str], env: dict[str, str]) -> str:
         env=env,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1500,
         check=False,
     )
     said = done.stdout + done.stderr
