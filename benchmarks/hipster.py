@@ -165,15 +165,19 @@ def ranks(importance: dict[str, float], data: Any) -> list[int | None]:
     Loci are made of everybody's importances in the same way: `models.loci`.
     """
     number = {name: i for i, name in enumerate(data["names"].tolist())}
+    own = [name for name in number if name.endswith(">")]
+    # VariantSpark leaves symbolic alleles, <CN0> say, out of its names.
+    number |= {name[: name.rindex("_") + 1]: number[name] for name in own}
     if unknown := importance.keys() - number.keys():
         raise SystemExit(f"{len(unknown)} unknown variants: {sorted(unknown)[:3]}")
-    known = np.zeros(len(number))
+    known = np.zeros(len(data["names"]))
     for name, value in importance.items():
         known[number[name]] = value
     keys = pa.table({name: data[name].tolist() for name in ("contigName", "start")})
     some = loci.strongest(known)
     found = loci.clump(keys, known, some, data["planes"][some], data["train"])
-    return [rank(found, number[name]) for at in PLANTED for name in number if name.startswith(at)]
+    names = data["names"].tolist()
+    return [rank(found, number[name]) for at in PLANTED for name in names if name.startswith(at)]
 
 
 def rank(found: Sequence[Locus], variant: int) -> int | None:
