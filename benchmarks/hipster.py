@@ -70,7 +70,7 @@ def contenders_of(peers: Path) -> list[Contender]:
         Contender("geneai spark", "spark", 100, 1),
         Contender("scikit-learn", "sklearn", 500, 3),
         Contender("scikit-learn, from 1 %", "sklearn-common", 500, 3),
-        Contender("VariantSpark", "variantspark", 500, 3, theirs["variantspark"]),
+        Contender("VariantSpark", "variantspark", 500, 1, theirs["variantspark"]),
         Contender("Hail, logistic regression", "hail", 0, 1, theirs["hail"]),
     ]
 
