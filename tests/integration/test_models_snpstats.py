@@ -167,6 +167,7 @@ def evaluated(spark, study) -> tuple[dict, pd.DataFrame]:
     """What evaluate_model tells, and its rows."""
     warehouse, _ = study
     asked = evaluate_model.Config(
+        mlflow="none",
         trait="cc", group="stratum", folds=2, shares=(), permutations=2, trees=25,
         variants_per_split=0.02, min_frequency=0.1, warehouse=warehouse,
     )  # fmt: skip
