@@ -64,6 +64,8 @@ class Config(
             raise ValueError(
                 f"families: expected some of {', '.join(known)}, found {', '.join(unknown)}"
             )
+        if self.settings and not set(self.families) - {*FAMILIES, *model_families.VARIANTS}:
+            raise ValueError("settings are for families of other packages: families names none")
         self.fits()
         if not self.test:
             raise ValueError("test must be above 0: families are compared on test samples")

@@ -7,10 +7,8 @@ import logging
 from typing import Any
 
 import numpy as np
-from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier
 
-from geneai_spark.errors import ModelError
 from geneai_spark.models import torch_spark
 from geneai_spark.models.classifiers import Task
 from geneai_spark.models.trees import Fitted, Tree, join
@@ -20,13 +18,9 @@ RATE, DEPTH = 0.1, 6  # xgboost's usual depth
 
 def fit(task: Task) -> Fitted:
     """Boost trees; importance is the gain of a feature's splits."""
-    from pyspark.ml.functions import array_to_vector
-
     spark = task.rows.sparkSession
-    slots = torch_spark.slots_of(spark)
-    ranks = task.ranks or slots or 1
-    if slots is not None and ranks > slots:
-        raise ModelError(f"ranks={ranks}, but the cluster runs {slots} tasks at once at most")
+    ranks = task.ranks or torch_spark.slots_of(spark) or 1
+    torch_spark.check_slots(spark, ranks)
     settings: dict[str, Any] = {
         "n_estimators": task.trees,
         "learning_rate": RATE,
@@ -37,10 +31,8 @@ def fit(task: Task) -> Fitted:
         "tree_method": "hist",
     }
     logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
-    rows = task.rows.select(
-        F.col("label"), array_to_vector(F.col("x").cast("array<double>")).alias("features")
-    )
-    model = SparkXGBClassifier(**settings, num_workers=ranks, seed=task.seed).fit(rows)
+    classifier = SparkXGBClassifier(**settings, num_workers=ranks, seed=task.seed)
+    model = classifier.fit(task.vectors())
     booster = model.get_booster()
     told = json.loads(bytes(booster.save_raw("json")))["learner"]
     share = float(str(told["learner_model_param"]["base_score"]).strip("[]"))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -76,6 +77,11 @@ class Task:
     ranks: int
     seed: int
     regularization: float
+
+    def vectors(self) -> DataFrame:
+        """The rows as Spark's estimators take them: ``label``, ``features``."""
+        features = array_to_vector(F.col("x").cast("array<double>"))
+        return self.rows.select("label", features.alias("features"))
 
 
 def check(name: str) -> None:

@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark.ml.classification import LogisticRegression, RandomForestClassifier
-from pyspark.ml.functions import array_to_vector
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from geneai_spark import filesystems
 from geneai_spark.models.classifiers import Task
@@ -29,13 +26,13 @@ def forest(task: Task) -> Fitted:
         "minInstancesPerNode": task.min_leaf,
         "maxDepth": min(task.max_depth, DEEPEST),
     }
-    rows = _vectors(task).cache()
+    rows = task.vectors().cache()
     try:
         model = RandomForestClassifier(**settings, seed=task.seed).fit(rows)
         place = f"{task.folder}/mllib"
         try:
-            model.write().overwrite().save(place)
-            nodes = rows.sparkSession.read.parquet(f"{place}/data")
+            model.write().overwrite().save(filesystems.spark_uri(place))
+            nodes = rows.sparkSession.read.parquet(filesystems.spark_uri(f"{place}/data"))
             found = nodes.select("treeID", "nodeData.*").toArrow()
         finally:
             filesystems.remove_folder(place)
@@ -48,7 +45,7 @@ def forest(task: Task) -> Fitted:
 def logistic(task: Task) -> Fitted:
     """Fit it with a ridge penalty; importance is the size of a standardised feature's effect."""
     settings: dict[str, Any] = {"regParam": task.regularization, "elasticNetParam": 0.0}
-    rows = _vectors(task).cache()
+    rows = task.vectors().cache()
     try:
         model = LogisticRegression(**settings, standardization=False, tol=1e-9, maxIter=500).fit(
             rows
@@ -59,12 +56,6 @@ def logistic(task: Task) -> Fitted:
     base = round(float(model.intercept), _DIGITS)
     return Fitted(
         "linear", {"coefficients": coefficients}, base, np.abs(coefficients), settings=settings
-    )
-
-
-def _vectors(task: Task) -> DataFrame:
-    return task.rows.select(
-        "label", array_to_vector(F.col("x").cast("array<double>")).alias("features")
     )
 
 

@@ -140,7 +140,9 @@ def text(study: Study, trained: Trained, measured: Measured) -> str:
     groups = {
         part.removeprefix(GROUP): told for part, told in measured.items() if part.startswith(GROUP)
     }
-    _, small = by_group(study, trained.scores, study.split.test)
+    own = study.split.test[np.isfinite(trained.scores[study.split.test])]
+    names = {study.groups[i] for i in own} if study.groups is not None else set()
+    small = sorted(name for name in names if name is not None and name not in groups)
     parts = [part for part in ("test", BASELINE, "validation", "train") if part in measured]
     told = []
     for part in parts:

@@ -90,6 +90,15 @@ def check(spark: SparkSession, ranks: int, *, local: bool) -> None:
             "spark.ssl.enabled is true, and PyTorch's ranks send gradients in clear: train on a "
             f"network that you trust and set spark.{SSL}=true, or use predictor=gblup"
         )
+    check_slots(spark, ranks)
+
+
+def check_slots(spark: SparkSession, ranks: int) -> None:
+    """Refuse more tasks than run at once: a barrier would wait for the others in vain.
+
+    Raises:
+        ModelError: there are too few slots.
+    """
     slots = slots_of(spark)
     if slots is not None and ranks > slots:
         raise ModelError(f"ranks={ranks}, but the cluster runs {slots} tasks at once at most")

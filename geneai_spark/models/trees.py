@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from geneai_spark.models import forest_kernels as kernels
 
@@ -93,10 +94,10 @@ def probability(held: Mapping[str, Any], x: Features) -> Matrix:
     """Probability of being a case by what :class:`Fitted` holds: (n, features) -> (n,)."""
     kind, base = held["kind"], held["base"]
     if kind == "linear":
-        return _logistic(x @ held["coefficients"] + base)
+        return _probability(x @ held["coefficients"] + base)
     trees = Trees(*(held[name] for name in Trees._fields))
     total = trees.sums(x) + base
-    return total / len(trees.roots) if kind == "mean" else _logistic(total)
+    return total / len(trees.roots) if kind == "mean" else _probability(total)
 
 
 def uses(held: Mapping[str, Any], features: int) -> Ints:
@@ -106,6 +107,6 @@ def uses(held: Mapping[str, Any], features: int) -> Ints:
     return Trees(*(held[name] for name in Trees._fields)).uses(features)
 
 
-def _logistic(x: Matrix) -> Matrix:
-    found: Matrix = 1 / (1 + np.exp(-x))
+def _probability(logit: Matrix) -> Matrix:
+    found: Matrix = special.expit(logit)
     return found

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pyspark.ml.classification import RandomForestClassifier as MllibForest
+from pyspark.ml.util import JavaMLWriter
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
+from geneai_spark import filesystems
 from geneai_spark.errors import InputError, SetupError
 from geneai_spark.features import doses as packing
-from geneai_spark.models import classifiers, disease, inputs, mllib, scoring
+from geneai_spark.models import classifiers, disease, inputs, mllib, scoring, trees
 from geneai_spark.models.covariates import Covariates
 from geneai_spark.models.disease import DiseaseOptions
 from geneai_spark.models.examples import Split
@@ -115,13 +118,34 @@ def test_mllib__trees_say_what_mllib_says(spark, tmp_path):
         held = structured.stored(trained)
         x, _ = features(spark, tmp_path, held)
         wanted = inputs.read_text(held.documents[classifiers.INPUTS])
-        rows = mllib._vectors(classifiers._task(given, wanted, options))
+        rows = classifiers._task(given, wanted, options).vectors()
         model = MllibForest(**trained.config["settings"], seed=3).fit(rows)
     assert model.getNumTrees == 15
     expected = [model.predictProbability(one)[1] for one in _vectors(x)]
     np.testing.assert_allclose(trained.scores[110:], expected[110:], rtol=1e-12)
     assert trained.importances["start"][0].as_py() == 9_000
     assert not list(tmp_path.glob("_checkpoints/*/*"))
+
+
+def test_mllib__writes_where_spark_knows_the_storage(spark, tmp_path, monkeypatch):
+    """A warehouse on s3: is s3a: to Spark."""
+    told = []
+
+    def save(_, path):
+        told.append(path)
+        raise InterruptedError
+
+    monkeypatch.setattr(JavaMLWriter, "save", save)
+    monkeypatch.setattr(filesystems, "remove_folder", told.append)
+    with packing.holding() as hold:
+        given = study(spark, hold, tmp_path)
+        wanted = inputs.strongest(given, 5)
+        inputs.write(given, wanted)
+        task = classifiers._task(given, wanted, DiseaseOptions(classifier="mllib", trees=2))
+        with pytest.raises(InterruptedError):
+            mllib.forest(replace(task, folder="s3://bucket/tables/_checkpoints/m"))
+    folder = "bucket/tables/_checkpoints/m/mllib"
+    assert told == [f"s3a://{folder}", f"s3://{folder}"]
 
 
 def _vectors(x):
@@ -170,3 +194,9 @@ def test_scikit__refuses_what_the_driver_cannot_hold(spark, tmp_path, monkeypatc
     monkeypatch.setattr(classifiers, "MAX_BYTES", 100)
     with packing.holding() as hold, pytest.raises(InputError, match="lower max_inputs, or choose"):
         disease.train(study(spark, hold, tmp_path), DiseaseOptions(classifier="scikit", **FEW))
+
+
+def test_probability__of_logits_that_overflow():
+    held = {"kind": "linear", "base": 0.0, "coefficients": np.ones(1)}
+    x = np.array([[-2000.0], [0], [2000]], np.float32)
+    assert trees.probability(held, x).tolist() == [0, 0.5, 1]
