@@ -190,8 +190,9 @@ bench-memory: setup bench-data ## peak memory of each worker while 1.1 GB of tex
 .PHONY: lock
 lock: $(VENV)/.dev ## pin requirements/*.txt anew from pyproject.toml (UPGRADE=1: newest)
 	$(LOCK) $(if $(UPGRADE),--upgrade) -o requirements/core.txt
-	for extra in dev $(EXTRAS); do \
-		$(LOCK) --extra $$extra -c requirements/core.txt -o requirements/$$extra.txt; \
+	agreed="-c requirements/core.txt"; for extra in dev $(EXTRAS); do \
+		$(LOCK) --extra $$extra $$agreed -o requirements/$$extra.txt; \
+		agreed="$$agreed -c requirements/$$extra.txt"; \
 	done
 
 .PHONY: clean

@@ -114,6 +114,20 @@ def test_every_extra_has_a_lock_and_agrees_with_core() -> None:
 
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
+def test_locks_can_be_installed_together(python: str) -> None:
+    """`make test` installs four extras beside the test tools: no package in two versions."""
+    env = {"python_version": python[:4], "python_full_version": python, "extra": ""}
+    pins: dict[str, dict[str, str]] = {}
+    for lock in LOCKS:
+        for line in lock.read_text("utf-8").splitlines():
+            if line[0] != "#":
+                pin = Requirement(line)
+                if pin.marker is None or pin.marker.evaluate(env):
+                    pins.setdefault(pin.name, {})[lock.name] = str(pin.specifier)
+    assert not {name: found for name, found in pins.items() if len({*found.values()}) > 1}
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
 def test_lock_satisfies_pyproject(python: str) -> None:
     """For each Python, every dependency has exactly one pin, which it allows."""
     env = {"python_version": python[:4], "python_full_version": python, "extra": ""}
