@@ -46,8 +46,8 @@ def name_end(buf, start, end):
     return p
 
 
-# Loops over bases and qualities go over slices, whose indices cannot be negative, and keep to bytes:
-# only so are they vectorised (7 to 16 times as fast).
+# Loops over bases and qualities go over slices, whose indices cannot be negative, and keep to
+# bytes: only so are they vectorised (7 to 16 times as fast).
 
 
 @_jit
