@@ -51,10 +51,19 @@ def put(path: Path, reads: list[Read], compression: str = bgzf.PLAIN) -> str:
     return fastq_files.write(path, fastq_files.text(reads, comment=" 1:N:0"), compression)
 
 
-@pytest.mark.parametrize("compression", [bgzf.PLAIN, bgzf.GZIP, bgzf.BGZF])
+@pytest.mark.parametrize(
+    ("compression", "adopts"),
+    [(bgzf.PLAIN, True), (bgzf.GZIP, True), (bgzf.BGZF, True), (bgzf.BGZF, False)],
+)
 def test_ingest__pairs_are_joined_by_key_and_name(
-    spark: SparkSession, tmp_path: Path, either_way: str, compression: str
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compression: str,
+    adopts: bool,
 ) -> None:
+    if not adopts:
+        monkeypatch.setattr(store, "can_adopt", lambda *_: False)
     home = str(tmp_path / "wh")
     a = put(tmp_path / "NA1_S3_L001_R1_001.fastq.gz", some(300), compression)
     b = put(tmp_path / "NA1_S3_L001_R2_001.fastq.gz", some(300, 2), compression)
