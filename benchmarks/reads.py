@@ -1,6 +1,6 @@
 """Time FASTQ -> Delta beside pysam's reader, side by side in one run. See README.md.
 
-.venv/bin/python benchmarks/reads.py [--pairs 500000] [--runs 3] [--folder .cache/bench]
+.venv/bin/python benchmarks/reads.py [--pairs 1000000] [--runs 3] [--folder .cache/bench]
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def cpu(command: list[str], log: Path) -> float:
 def main() -> None:
     """Run everybody, print MB of text per CPU second: gross, less an empty session, and warm."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=500_000)
+    parser.add_argument("--pairs", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path(".cache/bench"))
     given = parser.parse_args()
