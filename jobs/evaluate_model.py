@@ -40,8 +40,8 @@ class Config(
     """
 
     families: tuple[str, ...] = option(
-        "what is measured, on the same samples: families, see train_model; torch, keras: networks "
-        "of genomic_prediction; scikit, mllib, logistic, xgboost: see classifier",
+        "what is measured, on the same samples: families, see train_model; polygenic, torch, "
+        "keras: of genomic_prediction; scikit, mllib, logistic, xgboost: see classifier",
         tuple(FAMILIES),
     )
     settings: dict[str, str] = option("of a family of another package, by name", {})

@@ -26,7 +26,8 @@ class Config(
     """Train a model on genotypes, measure it on samples kept apart, keep a version of it."""
 
     family: str = option(
-        "disease_association (a forest, of cases and controls), genomic_prediction (GBLUP, nets)",
+        "disease_association (a forest, of cases and controls), genomic_prediction (GBLUP, "
+        "polygenic score, nets)",
         "disease_association",
     )
     model: str | None = option("the model's name; null: family and trait", None)

@@ -75,7 +75,7 @@ def kill_one(home: str, done: list[int]) -> None:
 def failure(given: Study, options: prediction.PredictionOptions) -> str:
     """What a training says that fails."""
     try:
-        prediction.train_network(given, options)
+        prediction.train_alone(given, options)
     except ModelError as error:
         return f"{error}\n"
     return "it did not fail"
@@ -103,7 +103,7 @@ def main(home: str, out: str, *ways: str) -> None:
             with redirect_stderr(said):
                 if way == "dead":
                     said.write(failure(given, own))
-                trained = prediction.train_network(given, own)
+                trained = prediction.train_alone(given, own)
             told[way] = {
                 "history": trained.config["history"],
                 "scores": trained.scores[SPLIT.test].tolist(),

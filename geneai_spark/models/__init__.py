@@ -22,7 +22,7 @@ GROUP = "geneai_spark.models"
 #: What else a family of ours can be told to fit, by a name of its own: family, setting.
 VARIANTS: Mapping[str, tuple[str, str]] = {
     **{name: ("disease_association", "classifier") for name in classifiers.NAMES},
-    **{name: ("genomic_prediction", "predictor") for name in prediction.NETWORKS},
+    **{name: ("genomic_prediction", "predictor") for name in ("polygenic", *prediction.NETWORKS)},
 }
 
 
@@ -64,7 +64,7 @@ def fit(name: str, given: Mapping[str, Any], settings: Mapping[str, str]) -> Fit
     if name in VARIANTS:
         of, setting = VARIANTS[name]
         own = options(of, {**given, setting: name}, {})
-        alone = prediction.train_network if of == "genomic_prediction" else disease.train
+        alone = prediction.train_alone if of == "genomic_prediction" else disease.train
         return partial(alone, options=own)
     own = options(name, given, {} if name in FAMILIES else settings)
     return partial(family(name).train, options=own)

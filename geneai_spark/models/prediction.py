@@ -1,4 +1,4 @@
-"""Genomic prediction: a trait or class from genotypes, by GBLUP or by a network.
+"""Genomic prediction: a trait or class from genotypes, by GBLUP, a polygenic score or a network.
 
 A network is worth its cost where it predicts what GBLUP does not. So GBLUP is fitted beside it on
 the same samples, and what both reach on the test samples is told together.
@@ -18,25 +18,27 @@ from geneai_spark import __version__, filesystems
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, SetupError
 from geneai_spark.features.doses import Planes
-from geneai_spark.models import covariates, inputs, keras_net, ridge, torch_spark
+from geneai_spark.models import covariates, inputs, keras_net, polygenic, ridge, torch_spark
 from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.family import Study, Trained, Wanted
-from geneai_spark.models.inputs import InputOptions
+from geneai_spark.models.polygenic import PolygenicOptions
 from geneai_spark.models.ridge import RidgeOptions
 
 NETWORKS = ("torch", "keras")
-PREDICTORS = ("gblup", *NETWORKS)
+LINEAR = ("gblup", "polygenic")  # weights of variants, stored and scored alike
+PREDICTORS = (*LINEAR, *NETWORKS)
 SETTINGS = ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "epochs", "patience")
 INPUTS = "inputs.tsv"
 
 
 @dataclass(frozen=True)
-class PredictionOptions(InputOptions, RidgeOptions):
+class PredictionOptions(PolygenicOptions, RidgeOptions):
     """What predicts, and how a network is built and trained."""
 
     predictor: str = option(
-        "genomic_prediction: gblup, or a network by torch or keras, beside which GBLUP is fitted",
+        "genomic_prediction: gblup, polygenic (a score by clumping and thresholding), or a network "
+        "by torch or keras, beside which GBLUP is fitted",
         "gblup",
     )
     backend: str = option("of keras: tensorflow or torch", "tensorflow")
@@ -54,7 +56,7 @@ class PredictionOptions(InputOptions, RidgeOptions):
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
-        InputOptions.__post_init__(self)
+        PolygenicOptions.__post_init__(self)
         RidgeOptions.__post_init__(self)
         if self.predictor not in PREDICTORS:
             raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}")
@@ -81,23 +83,27 @@ Options = PredictionOptions
 
 def train(study: Study, options: PredictionOptions) -> Trained:
     """Fit what `predictor` names on the training samples."""
+    if options.predictor == "polygenic":
+        return polygenic.train(study, options)
     baseline = ridge.train(study, options) if _has_baseline(study, options) else None
     if options.predictor == "gblup":
         if baseline is None:
             raise InputError(
                 f"{len(study.sample_ids):,} samples: predictor=gblup takes {ridge.MAX_SAMPLES:,} "
-                "at most; predictor=torch takes more"
+                "at most; predictor=polygenic and torch take more"
             )
         return baseline
-    trained = train_network(study, options)
+    trained = train_alone(study, options)
     if baseline is None:
         return trained
     told = {k: v for k, v in baseline.numbers.items() if k != "variants"}
     return replace(trained, baseline=baseline.scores, numbers={**trained.numbers, **told})
 
 
-def train_network(study: Study, options: PredictionOptions) -> Trained:
-    """Train a network, with nothing beside it."""
+def train_alone(study: Study, options: PredictionOptions) -> Trained:
+    """Fit a polygenic score or a network, with nothing beside it."""
+    if options.predictor == "polygenic":
+        return polygenic.train(study, options)
     wanted = inputs.strongest(study, options.max_inputs)
     inputs.write(study, wanted)
     made = (_by_keras if options.predictor == "keras" else _by_torch)(study, options, wanted)
@@ -196,7 +202,7 @@ def _stored(made: dict[str, Any]) -> bytes:
 
 def wanted(held: Contents) -> Wanted:
     """The variants that the model looks at."""
-    if held.config["engine"] == "gblup":
+    if held.config["engine"] in LINEAR:
         return ridge.wanted(held)
     names = covariates.read(held.config).names
     return Wanted(inputs.read_text(held.documents[INPUTS]).keys, names)
@@ -206,7 +212,7 @@ def score(held: Contents, planes: Planes, given: Matrix) -> Matrix:
     """Probability of being a case, or the value predicted; of a missing genotype or covariate the
     training samples' mean.
     """
-    if held.config["engine"] == "gblup":
+    if held.config["engine"] in LINEAR:
         return ridge.score(held, planes, given)
     z = covariates.standardised(given, covariates.read(held.config))
     wanted = inputs.read_text(held.documents[INPUTS])

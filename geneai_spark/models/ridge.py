@@ -37,6 +37,7 @@ from geneai_spark.tasks import Batches, fold
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
+FORMAT = "geneai ridge 2"
 MAX_SAMPLES = 20_000  # K of so many has 3.2 GB
 CHUNK_BYTES = 16 << 20  # of standardised doses at once
 
@@ -98,7 +99,7 @@ def train(study: Study, options: RidgeOptions) -> Trained:
         **expected(own, found.heritability),
     }
     return Trained(
-        model=directory.dumps_arrays({"format": "geneai ridge 2", "binary": study.binary, **held}),
+        model=directory.dumps_arrays({"format": FORMAT, "binary": study.binary, **held}),
         suffix="pkl",
         config={
             "family": "genomic_prediction",

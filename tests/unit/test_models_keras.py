@@ -85,7 +85,7 @@ def test_train__is_the_same_at_any_number_of_partitions(held, tmp_path):
     for partitions in (1, 7):
         given = study(held, tmp_path / str(partitions), True)
         spread = replace(given, doses=given.doses.repartition(partitions))
-        made.append(prediction.train_network(spread, options))
+        made.append(prediction.train_alone(spread, options))
     np.testing.assert_array_equal(made[0].scores, made[1].scores)
     assert made[0].config == made[1].config and made[0].documents == made[1].documents
 
