@@ -39,7 +39,8 @@ CONF = {
     "spark.driver.memory": "4g",
     # Spark keeps a DataFrame in pieces of 4 MB. In regions of 2 MB, the collector's choice for such
     # a heap, a piece and its header take three, and 10,000 x 1,000,000 do not fit.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:G1HeapRegionSize=16m",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
+    "-XX:G1HeapRegionSize=16m",
 }
 TRIED = 2  # trees by which scikit-learn's time is foreseen
 

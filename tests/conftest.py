@@ -42,7 +42,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             "spark.driver.memory": "2g",
             "spark.sql.shuffle.partitions": "3",
             # Over a few rows generated code costs more to compile than it saves: a quarter of the
-            # time. It runs in the tests that start jobs: study, nightly, demo, faults.
+            # time. It runs in the tests that start jobs: study, demo, faults.
             "spark.sql.codegen.wholeStage": "false",
             "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             "spark.sql.warehouse.dir": str(scratch / "warehouse"),

@@ -168,12 +168,12 @@ def test_evaluate_model__replaces_the_trait_only_and_names_no_one(spark, warehou
 def test_evaluate_model__other_models_by_name_and_in_mlflow(spark, warehouse, tmp_path):
     pytest.importorskip("mlflow", reason="no MLflow: make extra-mlflow", exc_type=ImportError)
     asked = evaluate_model.Config(
-        trait="sick", families=("logistic", "genomic_prediction"), warehouse=warehouse,
-        models=str(tmp_path), covariates=["level"],
+        trait="sick", families=("logistic", "polygenic", "genomic_prediction"),
+        warehouse=warehouse, models=str(tmp_path), covariates=["level"],
         **FEW | {"folds": 0, "permutations": 0, "mlflow": "auto"},
     )  # fmt: skip
     numbers = evaluate_model.run(spark, asked)
-    assert numbers["logistic_test_roc_auc"] > 0.6
+    assert numbers["logistic_test_roc_auc"] > 0.6 and "polygenic_test_roc_auc" in numbers
     client, _ = tracking._client(f"sqlite:///{tmp_path}/_mlflow/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("geneai").experiment_id])
     assert run.info.run_name == "evaluate_sick" and run.data.params["covariates"] == "['level']"

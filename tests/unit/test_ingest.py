@@ -21,10 +21,20 @@ from tests.vcf_files import text, write
 WATCHED = (tables.VARIANTS, tables.SAMPLES, tables.REJECTS, tables.INGESTS)
 
 
-@pytest.fixture(params=["tasks write", "Spark writes"])
+SPARK_WRITES = "Spark writes"
+#: The second way takes twice the time: two tests go it each time, the others with `make faults`.
+both_ways = pytest.mark.parametrize("either_way", ["tasks write", SPARK_WRITES], indirect=True)
+second_way_slow = pytest.mark.parametrize(
+    "either_way",
+    ["tasks write", pytest.param(SPARK_WRITES, marks=pytest.mark.slow)],
+    indirect=True,
+)
+
+
+@pytest.fixture
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Tasks write the files, or Spark does, as where Python cannot write to the storage."""
-    if request.param == "Spark writes":
+    if request.param == SPARK_WRITES:
         monkeypatch.setattr(store, "can_adopt", lambda *_: False)
     return str(request.param)
 
@@ -49,6 +59,7 @@ def touch(path: str) -> None:
     os.utime(path, (status.st_atime, status.st_mtime + 10))
 
 
+@both_ways
 def test_ingest__twice_changes_nothing_and_a_changed_file_replaces_its_rows(
     spark: SparkSession, tmp_path: Path, either_way: str
 ) -> None:
@@ -98,6 +109,7 @@ def test_ingest__twice_changes_nothing_and_a_changed_file_replaces_its_rows(
     assert store.read(spark, tables.VARIANTS, home).count() == 4
 
 
+@second_way_slow
 def test_ingest__a_bad_file_is_named_and_the_others_are_stored(
     spark: SparkSession, tmp_path: Path, either_way: str
 ) -> None:
@@ -177,6 +189,7 @@ def test_ingest__an_only_file_may_change_its_samples(spark: SparkSession, tmp_pa
     assert samples(spark, home, "default") == ["X", "Y", "Z"]
 
 
+@both_ways
 def test_ingest__rows_that_vanish_are_an_error_and_the_earlier_rows_come_back(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, either_way: str
 ) -> None:
@@ -237,6 +250,7 @@ def test_ingest__what_tasks_lose_is_an_error_and_nothing_is_committed(
     assert ledger.load(spark, home)[source_id(a)].status == "failed"
 
 
+@second_way_slow
 def test_ingest__a_file_that_changes_while_it_is_read_is_not_kept(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, either_way: str
 ) -> None:

@@ -40,7 +40,9 @@ def without_offset(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "offset"} for row in rows]
 
 
-@pytest.mark.parametrize("writer", ["tasks write", "Spark writes"])
+@pytest.mark.parametrize(
+    "writer", ["tasks write", pytest.param("Spark writes", marks=pytest.mark.slow)]
+)
 def test_ingest__rows_are_what_pysam_reads_and_rejects_have_reasons(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
 ) -> None:
