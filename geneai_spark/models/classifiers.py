@@ -43,6 +43,13 @@ from geneai_spark.tasks import Batches
 
 NEEDS = {"scikit": "sklearn", "xgboost": "xgboost", "mllib": "", "logistic": ""}
 NAMES = tuple(NEEDS)
+_MLLIB = "Meng et al. 2016, J Mach Learn Res 17, 34: Spark MLlib"
+REFERENCES = {
+    "scikit": "Pedregosa et al. 2011, J Mach Learn Res 12, 2825: scikit-learn",
+    "mllib": _MLLIB,
+    "logistic": _MLLIB,
+    "xgboost": "Chen and Guestrin 2016, KDD, 785: xgboost",
+}
 INPUTS = "inputs.tsv"
 MAX_BYTES = 4 << 30  # of features that the driver takes
 PART_BYTES = 32 << 20  # of features in a partition
@@ -130,6 +137,7 @@ def train(study: Study, name: str, options: Any) -> Trained:
         scores=scores,
         numbers={"variants": known, **numbers},
         importances=_importances(study, wanted, planes, held, fitted.importance[:known], options),
+        references=(REFERENCES[name],),
         held_out=fitted.held_out is not None,
         documents={INPUTS: wanted.text(), **fitted.documents},
     )

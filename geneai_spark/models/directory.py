@@ -30,6 +30,7 @@ import json
 import math
 import os
 import pickle
+import pickletools
 import re
 import sys
 from collections.abc import Mapping
@@ -267,6 +268,7 @@ def loads_arrays(data: bytes) -> dict[str, Any]:
         ModelError: the data ask for a function or class, are damaged, or hold other values.
     """
     try:
+        _check_places(data)
         values = _Unpickler(io.BytesIO(data)).load()
         found = _Decoder(len(data)).decode(values)
     except ModelError:
@@ -278,6 +280,15 @@ def loads_arrays(data: bytes) -> dict[str, Any]:
     if type(found) is not dict or not all(type(name) is str for name in found):
         raise ModelError("not the arrays of a model: no names with values")
     return found
+
+
+def _check_places(data: bytes) -> None:
+    """Refuse values that are to be kept at a far place: Python makes room for all before it, up to
+    64 GB for a file of ten bytes.
+    """
+    for opcode, place, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(place or 0) >= len(data):
+            raise ModelError("not the arrays of a model: more values than bytes")
 
 
 class _Unpickler(pickle.Unpickler):

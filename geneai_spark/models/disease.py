@@ -33,6 +33,14 @@ from geneai_spark.models.inputs import InputOptions
 
 FOREST = "forest"
 ENGINES = ("auto", "local", "spark")
+#: Of the forest.
+REFERENCES = (
+    "Breiman 2001, Machine Learning 45, 5: random forests",
+    "Bühlmann and Yu 2002, Annals of Statistics 30, 927: trees of subsamples",
+    "Bayat et al. 2020, GigaScience 9, giaa077: forests of wide genotypes",
+    "Li et al. 2019, NeurIPS 32: importance of samples out of the bag (MDI-oob)",
+    "Altmann et al. 2010, Bioinformatics 26, 1340: p-values by permuted labels",
+)
 LOCAL_BYTES = 512 << 20  # of doses that the driver takes where the engine is its own choice
 
 
@@ -148,6 +156,7 @@ def train(study: Study, options: DiseaseOptions) -> Trained:
             forest.false_discovery(p),
         ),
         held_out=True,
+        references=REFERENCES,
     )
 
 

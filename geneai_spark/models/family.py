@@ -109,6 +109,7 @@ class Trained:
         held_out: whether scores of training samples are by parts not fitted on them.
         baseline: the same scores by the simplest model that this one should beat.
         documents: further files of text for the model directory, by name.
+        references: papers that the method is by, for the model card.
     """
 
     model: bytes
@@ -120,6 +121,7 @@ class Trained:
     held_out: bool = False
     baseline: npt.NDArray[np.float64] | None = None
     documents: Mapping[str, str] = field(default_factory=dict)
+    references: Sequence[str] = ()
 
 
 #: What a variant is called, in tables and in models.

@@ -39,6 +39,10 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 CHUNK_BYTES = 16 << 20  # of standardised doses at once
 ASIDE = 5  # one training sample in so many chooses the threshold where none validates
 SCORING = "polygenic_score.txt"
+REFERENCES = (
+    "Choi, Mak and O'Reilly 2020, Nat Protoc 15, 2759: polygenic scores",
+    "Lambert et al. 2021, Nat Genet 53, 420: the PGS Catalog and its scoring files",
+)
 _RESIDUAL = 1e-8  # share of a dose's variance: what covariates leave of it must be more
 
 
@@ -143,6 +147,7 @@ def train(study: Study, options: PolygenicOptions) -> Trained:
         scores=np.clip(scores, 0, 1) if study.binary else scores,
         numbers=numbers,
         documents={SCORING: scoring_file(study.trait, keys, effect / spread)},
+        references=REFERENCES,
     )
 
 

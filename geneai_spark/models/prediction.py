@@ -30,6 +30,11 @@ LINEAR = ("gblup", "polygenic")  # weights of variants, stored and scored alike
 PREDICTORS = (*LINEAR, *NETWORKS)
 SETTINGS = ("hidden", "dropout", "learning_rate", "weight_decay", "batch", "epochs", "patience")
 INPUTS = "inputs.tsv"
+#: Of networks.
+REFERENCES = (
+    "Kingma and Ba 2015, ICLR, arXiv:1412.6980: Adam",
+    "Srivastava et al. 2014, J Mach Learn Res 15, 1929: dropout",
+)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ def train_alone(study: Study, options: PredictionOptions) -> Trained:
         scores=scores,
         numbers={"variants": len(wanted.keys), "epochs": epochs},
         documents={INPUTS: wanted.text()},
+        references=REFERENCES,
     )
 
 

@@ -243,6 +243,7 @@ def card(name: str, study: Study, trained: Trained, measured: Measured) -> str:
     what = f"Tells cases of `{study.trait}` from controls" if study.binary else ""
     return CARD.format(
         what=what or f"Predicts `{study.trait}`",
+        references="\n".join(f"- {one}" for one in (*trained.references, CARDS)),
         name=name, cohort=study.cohort, counts=counts, skill=skill,
         settings=settings,
     )  # fmt: skip
@@ -253,6 +254,7 @@ def _shown(told: Classification | Regression) -> str:
     return shown if told.beats_chance else f"{shown}: no skill above chance was shown"
 
 
+CARDS = "Mitchell et al. 2019, FAT* '19, 220: model cards"
 CARD = """# {name}
 
 {what} by genotypes, in the cohort `{cohort}`.
@@ -284,4 +286,8 @@ same split. Importance is not cause: a variant may stand for others that it goes
 Not for diagnosis or for decisions about a person. People of other ancestries, other genotyping or
 imputation, and another share of cases than in training change what a score means. Case and control
 groups that differ in ancestry, batch or kinship make a model look better than it is.
+
+## References
+
+{references}
 """

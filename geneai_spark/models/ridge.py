@@ -38,6 +38,12 @@ from geneai_spark.tasks import Batches, fold
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
 FORMAT = "geneai ridge 2"
+REFERENCES = (
+    "VanRaden 2008, J Dairy Sci 91, 4414: GBLUP and the relationship of samples",
+    "Kang et al. 2008, Genetics 178, 1709: REML on eigenvectors",
+    "Daetwyler et al. 2008, PLoS ONE 3, e3395, and Goddard et al. 2011, J Anim Breed Genet 128, "
+    "409: what can be predicted",
+)
 MAX_SAMPLES = 20_000  # K of so many has 3.2 GB
 CHUNK_BYTES = 16 << 20  # of standardised doses at once
 
@@ -109,6 +115,7 @@ def train(study: Study, options: RidgeOptions) -> Trained:
         },
         scores=np.clip(scores, 0, 1) if study.binary else scores,
         numbers=numbers,
+        references=REFERENCES,
     )
 
 

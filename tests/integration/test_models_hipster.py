@@ -135,7 +135,9 @@ def test_model_directory__moves_and_a_tampered_one_is_refused(study, trained, tm
     held = registry.load(version)
     assert held.config["family"] == "disease_association"
     assert "ROC" in held.metrics or "roc" in held.metrics
-    assert "not for diagnosis" in held.documents["model_card.md"].lower()
+    card = held.documents["model_card.md"]
+    assert "not for diagnosis" in card.lower()
+    assert "## References" in card and "Breiman 2001" in card
     assert "HG00096" not in json.dumps(dict(held.config)) + held.metrics
     moved = tmp_path / "elsewhere" / "disease_association_label"
     shutil.copytree(folder / "models" / "disease_association_label", moved)

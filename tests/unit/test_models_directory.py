@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import geneai_spark
@@ -494,7 +494,17 @@ def test_loads_arrays__refuses_a_persistent_id():
         loads_arrays(b"\x80\x04\x8c\x01xQ.")
 
 
+@pytest.mark.parametrize("put", [b"r\x00\x00\x00\x2e", b"p771751936\n"])
+def test_loads_arrays__makes_no_room_for_values_at_a_far_place(put):
+    """12 GB for a file of a dozen bytes, and half a minute."""
+    with pytest.raises(ModelError, match="more values than bytes"):
+        loads_arrays(b"\x80\x05}" + put + b".")
+    near = b"\x80\x05}" + (b"r\x00\x00\x00\x00" if put[:1] == b"r" else b"p0\n") + b"."
+    assert loads_arrays(near) == {}
+
+
 @given(st.binary(max_size=40))
+@example(b"r\x00\x00\x00")
 def test_loads_arrays__any_bytes_are_refused_or_read(data):
     for tried in (data, b"\x80\x05" + data, b"\x80\x05}" + data + b"."):
         with contextlib.suppress(ModelError):

@@ -106,7 +106,7 @@ def test_train__is_the_same_at_any_number_of_partitions(spark, tmp_path):
     for partitions in (1, 7):
         with packing.holding() as hold:
             given = study(spark, hold, tmp_path / str(partitions), True, partitions)
-            made.append(prediction.train_network(given, PredictionOptions(**BASE)))
+            made.append(prediction.train_alone(given, PredictionOptions(**BASE)))
     np.testing.assert_array_equal(made[0].scores, made[1].scores)
     assert made[0].config == made[1].config and made[0].documents == made[1].documents
 
