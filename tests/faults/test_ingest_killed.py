@@ -176,7 +176,8 @@ def test_ingest_killed__adding_a_file(spark: SparkSession, place: Path, moment: 
     assert sorted(row[0] for row in sources) == sorted(source_id(str(uri)) for uri in uris)
 
 
-@pytest.mark.parametrize("moment", moments("between_commit_and_ledger", "while_rewriting"))
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["between_commit_and_ledger", "while_rewriting"])
 def test_ingest_killed__replacing_a_file(spark: SparkSession, replacing: Path, moment: str) -> None:
     warehouse = kill_and_run_again(spark, replacing, "replaces", moment)
     stored = contents(spark, warehouse)["variants"]

@@ -29,6 +29,9 @@ from tests.servers.s3 import KEYS, S3
 
 LOCAL = ["spark.spark.master=local[2]", "spark.spark.driver.memory=1g"]
 LOCAL += ["spark.spark.sql.shuffle.partitions=3"]
+# Interpreted, as in unit tests; the cluster runs generated code, and gives the same rows.
+LOCAL += ["spark.spark.sql.codegen.wholeStage=false"]
+LOCAL += ["spark.spark.sql.codegen.factoryMode=NO_CODEGEN"]
 
 
 def environment(**more: str) -> dict[str, str]:
