@@ -112,6 +112,7 @@ def test_tuned__factor_and_threshold_leave_least(spark):
         W = design(given)
         found = polygenic.marginal_effects(given, SPLIT.train, W, PolygenicOptions())
         told = polygenic.tuned(found, y, W, SPLIT.validation, thresholds)
+        trained = polygenic.train(given, PolygenicOptions(p_thresholds=thresholds))
     own, tuning = SPLIT.train, SPLIT.validation
     x = (made - made[:, own].mean(axis=1, keepdims=True)) / found.chosen.scale[:, None]
     gamma = np.linalg.lstsq(W[own], y[own], rcond=None)[0]
@@ -124,6 +125,8 @@ def test_tuned__factor_and_threshold_leave_least(spark):
         left[threshold] = fit.ssr, fit.params[0]
     best = min(left, key=lambda t: left[t][0])
     assert (told.threshold, told.factor) == (best, pytest.approx(left[best][1], rel=1e-9))
+    assert trained.numbers["p_threshold"] == best  # training tunes on no sample that it fitted
+    assert trained.numbers["shrinkage"] == pytest.approx(left[best][1], rel=1e-9)
 
 
 @requires("plink2")
