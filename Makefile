@@ -21,8 +21,12 @@ help: ## this list
 demo: setup ## real 1000 Genomes data from VCF to a first answer (under 3 minutes)
 	$(BIN)/geneai demo
 
+# What does not wait for one another is done side by side: downloads, compilers.
+TOGETHER := $(MAKE) --no-print-directory -j3
+
 .PHONY: setup
-setup: $(VENV)/.warm ## virtual environment, Java, Spark's jars; nothing to do the second time
+setup: ## virtual environment, Java, Spark's jars; nothing to do the second time
+	@$(TOGETHER) $(VENV)/.warm .jars/.complete
 
 $(BIN)/python:
 	$(SYSTEM) venv $(VENV)
@@ -53,7 +57,7 @@ $(VENV)/.java: | $(BIN)/python
 	$(BIN)/python -m geneai_spark.runtime .jars
 	@touch $@
 
-$(VENV)/.warm: $(VENV)/.core .jars/.complete $(shell find geneai_spark -name '*kernels.py')
+$(VENV)/.warm: $(VENV)/.core $(shell find geneai_spark -name '*kernels.py')
 	@echo "setup: compiling kernels"
 	$(BIN)/python -m geneai_spark.doctor --warm
 	@touch $@
@@ -64,7 +68,7 @@ $(VENV)/.classes: $(VENV)/.core .jars/.complete | $(VENV)/.warm
 	@touch $@
 
 .PHONY: classes
-classes: setup $(VENV)/.classes ## commands start some seconds earlier (190 MB, half a minute to make)
+classes: $(VENV)/.classes ## commands start some seconds earlier (190 MB, half a minute to make)
 
 .PHONY: extra-torch $(OTHERS:%=extra-%)
 extra-torch: setup ## add PyTorch, for networks (some 6 GB)
@@ -78,10 +82,17 @@ jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
 	rm -f .jars/.complete
 	$(MAKE) .jars/.complete
 
-.PHONY: test
-test: setup classes $(VENV)/.dev $(VENV)/.extras ## lint, types, and every test
+.PHONY: oracles
+oracles: | $(VENV)/.java # one at a time at the system's packages
 	$(SYSTEM) oracles
-	$(MAKE) lint
+
+.PHONY: linted
+linted: $(VENV)/.extras # where all is installed
+	@$(MAKE) --no-print-directory lint
+
+.PHONY: test
+test: ## lint, types, and every test
+	@$(TOGETHER) $(VENV)/.warm .jars/.complete $(VENV)/.classes oracles linted
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 .PHONY: faults
