@@ -212,6 +212,16 @@ def standardised(found: Planes, n: int, mean: Matrix, scale: Matrix) -> Matrix:
     return out
 
 
+def chunks(
+    found: Planes, n: int, mean: Matrix, scale: Matrix, size: int
+) -> Iterator[tuple[slice, Matrix]]:
+    """Which of the variants, and their standardised doses, (some, n): ``size`` bytes at a time."""
+    step = max(1, size // (8 * n))
+    for i in range(0, len(found), step):
+        own = slice(i, i + step)
+        yield own, standardised(np.ascontiguousarray(found[own]), n, mean[own], scale[own])
+
+
 def warm_up() -> None:
     """Compile the kernels, on arrays as Arrow gives them: read-only."""
     alleles = np.zeros((1, 1, 2), np.int8)

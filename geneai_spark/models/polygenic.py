@@ -261,11 +261,5 @@ def _chunks(
     chosen: Inputs, planes: Planes, variants: Ints, n: int
 ) -> Iterator[tuple[slice, Matrix]]:
     """Standardised doses of some variants, (variants, n), some at a time; missing ones are 0."""
-    step = max(1, CHUNK_BYTES // (8 * n))
-    for i in range(0, len(variants), step):
-        own = variants[i : i + step]
-        found = np.ascontiguousarray(planes[own])
-        yield (
-            slice(i, i + len(own)),
-            packing.standardised(found, n, chosen.mean[own], chosen.scale[own]),
-        )
+    mean, scale = chosen.mean[variants], chosen.scale[variants]
+    return packing.chunks(planes[variants], n, mean, scale, CHUNK_BYTES)

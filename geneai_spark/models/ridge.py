@@ -196,12 +196,8 @@ def score(held: Contents, planes: Planes, given: Matrix) -> Matrix:
     fitted, n = directory.loads_arrays(held.model), len(given)
     z = covariates.standardised(given, covariates.read(held.config))
     out = np.column_stack([np.ones(n), z]) @ fitted["fixed"]
-    step = max(1, CHUNK_BYTES // (8 * n))
-    for i in range(0, len(planes), step):
-        own = slice(i, i + step)
-        x = packing.standardised(
-            np.ascontiguousarray(planes[own]), n, fitted["mean"][own], fitted["scale"][own]
-        )
+    mean, scale = fitted["mean"], fitted["scale"]
+    for own, x in packing.chunks(planes, n, mean, scale, CHUNK_BYTES):
         out += fitted["effect"][own] @ x
     scores: Matrix = np.clip(out, 0, 1) if fitted["binary"] else out
     return scores
