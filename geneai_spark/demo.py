@@ -41,7 +41,7 @@ from geneai_spark.jobs import (
     train_model,
 )
 from geneai_spark.report import manhattan
-from geneai_spark.stored import collect
+from geneai_spark.stored import collect, latest
 
 TRAIT = "simulated_trait"
 
@@ -172,7 +172,7 @@ def scan(spark: SparkSession, place: Place, causal: Sequence[tuple[str, int, str
     """Test every variant and draw the picture; give the strongest hits."""
     job.call(run_gwas.run, run_gwas.Config(traits=[TRAIT], warehouse=place.warehouse))
     with progress.stage("picture", spark) as stage:
-        stored = store.read(spark, tables.ASSOCIATIONS, place.warehouse)
+        stored, _ = latest(spark, tables.ASSOCIATIONS, place.warehouse)
         points = summary.points(stored, TRAIT).toPandas()
         manhattan.draw(
             points,

@@ -20,7 +20,14 @@ from pyspark.sql import functions as F
 from geneai_spark import cohorts, store, tables
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, TableError
-from geneai_spark.stored import Rows, StoredRows, collect, stored_rows
+from geneai_spark.stored import (
+    Rows,
+    StoredRows,
+    collect,
+    latest,
+    latest_or_empty,
+    stored_rows,
+)
 
 #: What makes a variant of ``variants`` and of ``variant_quality`` the same.
 VARIANT_KEY = ("cohort", "sourceId", "contigName", "start", "referenceAllele", "alternateAlleles")
@@ -95,7 +102,7 @@ def select(
         if not len(rows):
             raise InputError(f"keep_samples: {keep_samples}: none of {len(ids)} samples is kept")
     if keep_variants is not None:
-        measured = store.read(spark, tables.VARIANT_QUALITY, warehouse)
+        measured, _ = latest(spark, tables.VARIANT_QUALITY, warehouse)
         measured = measured.where(F.col("cohort") == cohort)
         keys = _where(measured, keep_variants, "keep_variants").select(*VARIANT_KEY)
         counts["variants_kept"] = keys.count()
@@ -136,10 +143,10 @@ def _sample_facts(spark: SparkSession, warehouse: str, cohort: str, condition: s
     """What a condition on samples may name, a row a sample."""
     here = F.col("cohort") == cohort
     if store.exists(spark, tables.SAMPLE_QUALITY, warehouse):
-        facts = store.read(spark, tables.SAMPLE_QUALITY, warehouse).where(here)
+        facts = latest(spark, tables.SAMPLE_QUALITY, warehouse)[0].where(here)
     else:  # a condition on traits alone does not need it
-        facts = store.read(spark, tables.SAMPLES, warehouse).where(here).drop("sourceId")
-    traits = store.read_or_empty(spark, tables.TRAITS, warehouse).where(here)
+        facts = latest(spark, tables.SAMPLES, warehouse)[0].where(here).drop("sourceId")
+    traits = latest_or_empty(spark, tables.TRAITS, warehouse).where(here)
     names = [row[0] for row in traits.select("trait").distinct().collect()]
     taken = {name.lower() for name in facts.columns} | {"related"}
     named = sorted(name for name in names if name in condition and name.lower() not in taken)
@@ -147,7 +154,7 @@ def _sample_facts(spark: SparkSession, warehouse: str, cohort: str, condition: s
         wide = traits.groupBy("sampleId").pivot("trait", named)
         facts = facts.join(wide.agg(F.first("value")), "sampleId", how="left")
     if "related" in condition.lower():
-        pairs = store.read(spark, tables.KINSHIP, warehouse).where(here)
+        pairs = latest(spark, tables.KINSHIP, warehouse)[0].where(here)
         found = pairs.select("sampleIndex1", "sampleIndex2").collect()
         gone = related((pair[0], pair[1]) for pair in found)
         facts = facts.withColumn("related", F.col("sampleIndex").isin(sorted(gone)))

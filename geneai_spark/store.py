@@ -152,17 +152,26 @@ class Held(NamedTuple):
     uris: Sequence[str]
 
 
-def read_files(spark: SparkSession, table: Table, warehouse: str) -> Held:
-    """The table at its latest version, with the files that hold its rows."""
+def read_listed(spark: SparkSession, table: Table, warehouse: str) -> Held | None:
+    """The table at its latest version, with the files that hold its rows, where those are known
+    without a Spark job; else None.
+    """
     uri = path(warehouse, table)
     log = commits.open_log(spark, uri)
     found = None if log is None else commits.listing(spark, log, uri, folder(warehouse, table))
     if found is None:
-        version = _find_version(spark, table, warehouse) or 0
-        df = read(spark, table, warehouse, version)
-        return Held(df, version, list(df.inputFiles()))
+        return None
     version, uris = found
     return Held(read(spark, table, warehouse, version), version, uris)
+
+
+def read_files(spark: SparkSession, table: Table, warehouse: str) -> Held:
+    """The table at its latest version, with the files that hold its rows."""
+    if (held := read_listed(spark, table, warehouse)) is not None:
+        return held
+    version = _find_version(spark, table, warehouse) or 0
+    df = read(spark, table, warehouse, version)
+    return Held(df, version, list(df.inputFiles()))
 
 
 def read_added(spark: SparkSession, table: Table, warehouse: str, after: int) -> Held | None:

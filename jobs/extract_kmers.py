@@ -11,7 +11,7 @@ from geneai_spark import job, progress, store, tables
 from geneai_spark.config import JobConfig, option
 from geneai_spark.features import kmers
 from geneai_spark.features.kmer_kernels import LONGEST
-from geneai_spark.stored import stored_rows
+from geneai_spark.stored import as_computed, stored_rows
 from geneai_spark.table import Table, Where
 
 FEATURES = ("counts", "sketches")
@@ -46,8 +46,10 @@ def run(spark: SparkSession, config: Config) -> dict[str, int | float | str]:
 
     def put(name: str, df: DataFrame, table: Table) -> None:
         with progress.stage(name, spark) as stage:
-            version = store.replace(df, table, home, where=own)
-            told[name] = store.read(spark, table, home, version).where(own.sql).count()
+            commit = as_computed(table.conform(df)).write(table, home, own).commit
+            if (held := commit.rows) is None:
+                held = store.read(spark, table, home, commit.version).where(own.sql).count()
+            told[name] = held
             stage.result = f"{told[name]:,} rows"
 
     if "counts" in config.features:

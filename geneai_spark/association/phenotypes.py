@@ -9,8 +9,9 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from geneai_spark import store, tables
+from geneai_spark import tables
 from geneai_spark.errors import InputError
+from geneai_spark.stored import latest, latest_or_empty
 
 
 def read(
@@ -37,11 +38,11 @@ def read(
         InputError: a name that no sample has a number for; no or too few components.
         TableError: the table ``traits`` has not been written.
     """
-    stored = store.read(spark, tables.TRAITS, warehouse)
-    frame = pivot(stored, cohort, list(dict.fromkeys([*traits, *covariates])))
+    known, _ = latest(spark, tables.TRAITS, warehouse)
+    frame = pivot(known, cohort, list(dict.fromkeys([*traits, *covariates])))
     if not n_components:
         return frame, list(covariates)
-    scores = store.read_or_empty(spark, tables.PCA_SCORES, warehouse)
+    scores = latest_or_empty(spark, tables.PCA_SCORES, warehouse)
     found = components(scores, cohort, n_components)
     return frame.join(found, how="left"), [*covariates, *found.columns]
 

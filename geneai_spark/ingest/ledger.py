@@ -21,6 +21,7 @@ from pyspark.sql import SparkSession
 import geneai_spark
 from geneai_spark import filesystems, store, tables
 from geneai_spark.filesystems import FileInfo
+from geneai_spark.stored import latest_or_empty
 from geneai_spark.table import Where
 
 
@@ -55,7 +56,7 @@ class Entry:
 
 def load(spark: SparkSession, warehouse: str) -> dict[str, Entry]:
     """Every row of the ledger by source id; empty where there is no ledger yet."""
-    rows = store.read_or_empty(spark, tables.INGESTS, warehouse).collect()
+    rows = latest_or_empty(spark, tables.INGESTS, warehouse).collect()
     return {row["sourceId"]: Entry(**row.asDict()) for row in rows}
 
 

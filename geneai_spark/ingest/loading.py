@@ -19,6 +19,7 @@ from geneai_spark.formats import vcf
 from geneai_spark.ingest import checks, kinds, writing
 from geneai_spark.ingest.kinds import Request
 from geneai_spark.ingest.writing import Done, Loaded
+from geneai_spark.stored import latest_or_empty
 from geneai_spark.table import Where
 
 
@@ -94,7 +95,7 @@ def _rows(spark: SparkSession, request: Request, emit: str) -> DataFrame:
 def _rejects(spark: SparkSession, warehouse: str, request: Request, count: int) -> dict[str, int]:
     """Write the rejected lines; how many each file has. Reads the files again if there are any."""
     where = _where(request)
-    old = store.read_or_empty(spark, tables.REJECTS, warehouse).where(where.sql)
+    old = latest_or_empty(spark, tables.REJECTS, warehouse).where(where.sql)
     if not count and old.isEmpty():
         return {}
     rows = _rows(spark, request, "rejects") if count else old.limit(0)

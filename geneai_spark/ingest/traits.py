@@ -18,6 +18,7 @@ from geneai_spark.formats import traits
 from geneai_spark.ingest import checks, ledger
 from geneai_spark.ingest.ledger import Entry
 from geneai_spark.ingest.options import TraitOptions
+from geneai_spark.stored import latest_or_empty
 from geneai_spark.table import Where
 
 _KIND = "traits"
@@ -145,7 +146,7 @@ def _check_other_files(
     """A sample has one value of a trait: another file's is replaced on request only."""
     if options.force:
         return
-    others = store.read_or_empty(spark, tables.TRAITS, warehouse).where(
+    others = latest_or_empty(spark, tables.TRAITS, warehouse).where(
         (F.col("cohort") == options.cohort) & (F.col("sourceId") != source)
     )
     mine = spark.createDataFrame(found.values.select(["sampleId", "trait"]))
@@ -160,7 +161,7 @@ def _check_other_files(
 
 def _rejects(spark: SparkSession, warehouse: str, source: str, found: traits.Traits) -> None:
     where = Where.of(sourceId=source)
-    old = store.read_or_empty(spark, tables.REJECTS, warehouse).where(where.sql)
+    old = latest_or_empty(spark, tables.REJECTS, warehouse).where(where.sql)
     if not found.rejected and old.isEmpty():
         return
     rows = [{"sourceId": source, **vars(one)} for one in found.rejected]

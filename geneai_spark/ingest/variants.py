@@ -23,6 +23,7 @@ from geneai_spark.ingest import checks, kinds, ledger, loading
 from geneai_spark.ingest.intake import Intake
 from geneai_spark.ingest.options import Source, VariantOptions, cohort_names
 from geneai_spark.ingest.writing import Loaded
+from geneai_spark.stored import latest
 from geneai_spark.table import Where
 
 _KIND = "variants"
@@ -135,7 +136,7 @@ class _Ingestion(Intake[Source]):
         if not source.samples:  # fits every cohort: no genotype can be put in a wrong place
             return
         if source.cohort not in self.orders:
-            self.before[source.cohort] = self._read_order(source.cohort)
+            self.before[source.cohort], _ = self._read_order(source.cohort)
             if self.before[source.cohort] and self._in_use(source):
                 self.orders[source.cohort] = self.before[source.cohort]
         mine = tuple(self.wanted) if self.wanted is not None else source.samples
@@ -151,12 +152,13 @@ class _Ingestion(Intake[Source]):
             if entry.sourceId != source.id
         )
 
-    def _read_order(self, cohort: str, version: int | None = None) -> tuple[str, ...]:
+    def _read_order(self, cohort: str) -> tuple[tuple[str, ...], int | None]:
+        """The cohort's stored order, and the table's version that says so."""
         if not store.exists(self.spark, tables.SAMPLES, self.warehouse):
-            return ()
-        samples = store.read(self.spark, tables.SAMPLES, self.warehouse, version)
+            return (), None
+        samples, version = latest(self.spark, tables.SAMPLES, self.warehouse)
         rows = samples.where(F.col("cohort") == cohort).orderBy("sampleIndex").collect()
-        return tuple(row["sampleId"] for row in rows)
+        return tuple(row["sampleId"] for row in rows), version
 
     def _reorders(self, source: Source) -> bool:
         order = self.orders.get(source.cohort, ())
@@ -213,8 +215,7 @@ class _Ingestion(Intake[Source]):
 
         def settle() -> bool:
             store.prepare(self.spark, tables.SAMPLES, self.warehouse)
-            at = store.version(self.spark, tables.SAMPLES, self.warehouse)
-            stored = self._read_order(cohort, at)
+            stored, at = self._read_order(cohort)
             if stored == mine:
                 return True
             if stored != self.before.get(cohort, ()):

@@ -12,7 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from geneai_spark import store, tables
+from geneai_spark import store, stored, tables
 from geneai_spark.errors import TableError
 from geneai_spark.report.blocks import mask
 from geneai_spark.table import Table
@@ -61,18 +61,16 @@ class Study:
 
     def table(self, table: Table) -> DataFrame | None:
         """The cohort's rows (or all, where the table knows no cohort); None without the table."""
+        df = self._whole(table)
+        if df is None or "cohort" not in table.schema.names:
+            return df
+        return df.where(F.col("cohort") == self.options.cohort)
+
+    def _whole(self, table: Table) -> DataFrame | None:
         if table.name not in self._read:
-            version = store.version(self.spark, table, self.warehouse)
-            if version is None:
-                store.exists(
-                    self.spark, table, self.warehouse
-                )  # noted in the run: it was not there
-                self._read[table.name] = None
-            else:
-                df = store.read(self.spark, table, self.warehouse, version)
-                self.versions[table.name] = version
-                if "cohort" in table.schema.names:
-                    df = df.where(F.col("cohort") == self.options.cohort)
+            self._read[table.name] = None
+            if store.exists(self.spark, table, self.warehouse):
+                df, self.versions[table.name] = stored.latest(self.spark, table, self.warehouse)
                 self._read[table.name] = df
         return self._read[table.name]
 
@@ -97,8 +95,7 @@ class Study:
             return frozenset()
         found: set[str] = set()
         for table in (tables.SAMPLES, tables.TRAITS, tables.READ_QUALITY):
-            if store.exists(self.spark, table, self.warehouse):
-                df = store.read(self.spark, table, self.warehouse)
+            if (df := self._whole(table)) is not None:
                 found.update(row[0] for row in df.select("sampleId").distinct().collect())
         return frozenset(re.sub(r"^[\W_]+|[\W_]+$", "", name) for name in found) - {""}
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from geneai_spark import commits, staging, store, stored, tables
-from geneai_spark.errors import ConflictError
+from geneai_spark.errors import ConflictError, TableError
 from geneai_spark.ingest import ingest_variants
 from geneai_spark.stored import Part, StoredRows, read, stored_rows
 from geneai_spark.table import Where
@@ -41,6 +41,38 @@ def home(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     other = other.replace("##INFO", '##INFO=<ID=YY,Number=1,Type=Integer,Description="y">\n##INFO')
     ingest_variants(spark, warehouse, write(folder / "b.vcf", other), cohort="other")
     return warehouse
+
+
+def test_latest__the_same_rows_of_every_table_without_a_scan(
+    spark: SparkSession, study_report: tuple[str, Any]
+) -> None:
+    warehouse, seen = study_report[0], 0
+    for table in tables.TABLES.values():
+        if (version := store.version(spark, table, warehouse)) is None:
+            assert stored.latest_or_empty(spark, table, warehouse).count() == 0
+            with pytest.raises(TableError, match="has to run first"):
+                stored.latest(spark, table, warehouse)
+            continue
+        df, at = stored.latest(spark, table, warehouse)
+        expected = store.read(spark, table, warehouse)
+        assert at == version and df.schema == expected.schema
+        assert df.inputFiles() == [] != expected.inputFiles()
+        assert collected(df) == collected(expected), table.name
+        seen += df.count()
+    assert seen > 500
+
+
+def test_latest__a_large_table_is_left_to_spark(
+    spark: SparkSession, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = collected(store.read(spark, tables.VARIANTS, home))
+    for name in ("SMALL_BYTES", "SMALL_FILES"):
+        with monkeypatch.context() as small:
+            small.setattr(stored, name, 1)
+            df, version = stored.latest(spark, tables.VARIANTS, home)
+        assert df.inputFiles() and version == store.version(spark, tables.VARIANTS, home)
+        assert collected(df) == expected
+    assert stored.latest(spark, tables.VARIANTS, home)[0].inputFiles() == []
 
 
 def test_stored_rows__as_spark_reads_them(spark: SparkSession, home: str) -> None:
