@@ -5,6 +5,9 @@ each for a module's time (see tests/servers).
 from __future__ import annotations
 
 import datetime
+import fcntl
+import os
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,12 +67,24 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def study_report(
-    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, page.Page]:
-    """The warehouse of a small study made by hand, and the report of it."""
-    warehouse = study_tables.whole(spark, str(tmp_path_factory.mktemp("study") / "tables"))
-    options = Options(colour_by="population")
-    return warehouse, page.build(spark, warehouse, options, written=REPORT_WRITTEN)
+    """The warehouse of a small study made by hand, and the report of it: made by the first of the
+    test run's processes that asks for them, read by the others.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = folder / "study-report.pickle"
+    with (folder / "study-report.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            spark = request.getfixturevalue("spark")
+            warehouse = study_tables.whole(spark, str(folder / "study" / "tables"))
+            options = Options(colour_by="population")
+            built = page.build(spark, warehouse, options, written=REPORT_WRITTEN)
+            made.write_bytes(pickle.dumps((warehouse, built)))
+    found: tuple[str, page.Page] = pickle.loads(made.read_bytes())
+    return found
 
 
 def need_java() -> None:

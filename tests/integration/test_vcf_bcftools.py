@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
@@ -108,48 +110,53 @@ def test_format_values__equal(path: Path) -> None:
         if theirs is None:
             continue
         cells = [cell for line in theirs for cell in line.removesuffix("\t").split("\t")]
-        ours: list[object] = []
-        for batch in batches(path):
-            packed = batch.column(f"call_{key}")
-            if packed.null_count == len(packed):
-                ours += ["."] * (n * len(packed))
-            else:
-                decoded = genotypes.values(packed, n)
-                ours += list(decoded.reshape(-1, decoded.shape[2]))
-        assert len(ours) == len(cells)
+        packed = [batch.column(f"call_{key}") for batch in batches(path)]
         if field.type in ("Character", "String"):
-            assert [one if isinstance(one, str) else one[0] for one in ours] == cells, key
+            ours = [cell for part in packed for cell in texts(part, n)]
+            assert ours == cells, key
         else:
-            same_numbers(key, [told(one) for one in ours], [numbers(cell) for cell in cells])
+            same_numbers(key, [told(part, n) for part in packed], numbers(cells))
 
 
-def numbers(cell: str) -> list[float]:
-    return [np.nan if value == "." else float(value) for value in cell.split(",")]
+Numbers: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
-def told(values: object) -> list[float]:
-    """A sample's values without the padding, NaN for missing."""
-    if isinstance(values, str):
-        return [np.nan]
-    assert isinstance(values, np.ndarray)
-    if values.dtype.kind == "f":
-        kept = values[values.view(np.uint32) != genotypes.FLOAT_ABSENT_BITS]
+def numbers(cells: list[str]) -> Numbers:
+    """How many values each cell holds, and all of them one after another; NaN for missing."""
+    counts = np.array([cell.count(",") + 1 for cell in cells], np.int64)
+    values = [np.nan if v == "." else float(v) for v in ",".join(cells).split(",")] if cells else []
+    return counts, np.array(values, np.float64)
+
+
+def told(packed: pa.Array, n: int) -> Numbers:
+    """The same of a FORMAT column of ours, without its padding."""
+    if packed.null_count == len(packed):
+        return np.ones(n * len(packed), np.int64), np.full(n * len(packed), np.nan)
+    decoded = genotypes.values(packed, n)
+    assert isinstance(decoded, np.ndarray)
+    decoded = decoded.reshape(-1, decoded.shape[2])
+    if decoded.dtype.kind == "f":
+        kept = decoded.view(np.uint32) != genotypes.FLOAT_ABSENT_BITS
+        values = decoded.astype(float)
     else:
-        kept = values[values != genotypes.INT_ABSENT].astype(float)
-        kept[kept == genotypes.INT_MISSING] = np.nan
-    return [float(value) for value in kept]
+        kept = decoded != genotypes.INT_ABSENT
+        values = np.where(decoded == genotypes.INT_MISSING, np.nan, decoded.astype(float))
+    return kept.sum(axis=1), values[kept]
 
 
-def same_numbers(key: str, ours: list[list[float]], theirs: list[list[float]]) -> None:
+def texts(packed: pa.Array, n: int) -> list[str]:
+    """A FORMAT column of text of ours, cell after cell."""
+    if packed.null_count == len(packed):
+        return ["."] * (n * len(packed))
+    decoded = genotypes.values(packed, n)
+    return [str(one[0]) for one in decoded.reshape(-1, decoded.shape[2])]
+
+
+def same_numbers(key: str, ours: list[Numbers], theirs: Numbers) -> None:
     """Equal lengths, and values within the six digits that bcftools prints."""
-    assert [len(one) for one in ours] == [len(one) for one in theirs], key
-    np.testing.assert_allclose(
-        np.array([v for one in ours for v in one]),
-        np.array([v for one in theirs for v in one]),
-        rtol=1e-5,
-        atol=1e-38,
-        err_msg=key,
-    )
+    counts, values = (np.concatenate(parts) for parts in zip(*ours, strict=True))
+    np.testing.assert_array_equal(counts, theirs[0], err_msg=key)
+    np.testing.assert_allclose(values, theirs[1], rtol=1e-5, atol=1e-38, err_msg=key)
 
 
 def test_info__equal(path: Path) -> None:
@@ -169,11 +176,9 @@ def test_info__equal(path: Path) -> None:
             assert [one or "." for one in spelt] == [one or "." for one in theirs], key
         else:
             lists = [one if isinstance(one, list) else [one] for one in ours]
-            same_numbers(
-                key,
-                [[np.nan if v is None else v for v in one] for one in lists],
-                [numbers(cell) for cell in theirs],
-            )
+            flat = [np.nan if v is None else v for one in lists for v in one]
+            counts = np.array([len(one) for one in lists], np.int64)
+            same_numbers(key, [(counts, np.array(flat, np.float64))], numbers(theirs))
 
 
 def test_hipster__is_17010_by_2504() -> None:

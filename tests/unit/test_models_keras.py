@@ -31,6 +31,7 @@ MADE[RNG.random(MADE.shape) < 0.05] = np.nan
 VALUES = 100 + 10 * (np.nan_to_num(MADE[:3]).sum(axis=0) + RNG.normal(0, 0.5, N))
 AGE = RNG.normal(50, 10, N)
 SPLIT = Split(np.arange(0, 120), np.arange(120, 150), np.arange(150, 200))
+QUICK = "torch"  # what does not depend on the backend is tried on the one that starts sooner
 #: Backend and form that are trained, and the backend that then loads.
 WAYS = [("tensorflow", "keras", "torch"), ("torch", "h5", "tensorflow")]
 
@@ -79,7 +80,7 @@ def test_train__learns_and_is_loaded_by_the_other_backend(held, tmp_path, backen
 
 
 def test_train__is_the_same_at_any_number_of_partitions(held, tmp_path):
-    backend = keras_net.installed("tensorflow")
+    backend = keras_net.installed(QUICK)
     options = PredictionOptions(predictor="keras", backend=backend, epochs=3, max_inputs=20)
     made = []
     for partitions in (1, 7):
@@ -91,7 +92,7 @@ def test_train__is_the_same_at_any_number_of_partitions(held, tmp_path):
 
 
 def test_train__stops_early_and_refuses_what_is_too_large(held, tmp_path, monkeypatch):
-    backend = keras_net.installed("tensorflow")
+    backend = keras_net.installed(QUICK)
     options = PredictionOptions(
         predictor="keras", backend=backend, epochs=200, batch=8, learning_rate=0.05,
         hidden=(64,), patience=2, max_inputs=20,
@@ -129,7 +130,7 @@ def test_refused__is_told_as_it_is(tmp_path, monkeypatch):
 @pytest.mark.parametrize("form", keras_net.FORMATS)
 def test_score__refuses_code_in_a_network(tmp_path, form):
     """A layer that holds Python code: loading it would run what the file says."""
-    backend, owned = keras_net.installed("tensorflow"), tmp_path / "owned"
+    backend, owned = keras_net.installed(QUICK), tmp_path / "owned"
     made = tmp_path / f"evil.{form}"
     program = (
         "import keras\n"
