@@ -26,12 +26,15 @@ from geneai_spark.errors import ModelError
 from geneai_spark.features import doses as packing
 from geneai_spark.models import prediction
 from geneai_spark.models.examples import Split
-from geneai_spark.models.family import Study
+from geneai_spark.models.family import Study, Trained
 from tests import structured
 
 N, M, RANKS = 400, 200, 2
 SPLIT = Split(np.arange(0, 260), np.arange(260, 330), np.arange(330, 400))
-EPOCHS = 20
+OPTIONS = prediction.PredictionOptions(
+    predictor="torch", hidden=(16, 8), batch=16, epochs=20, patience=0, max_inputs=150,
+    learning_rate=5e-4,
+)  # fmt: skip
 
 
 def study(spark: Any, hold: Any, home: str) -> Study:
@@ -81,6 +84,12 @@ def failure(given: Study, options: prediction.PredictionOptions) -> str:
     return "it did not fail"
 
 
+def outcome(trained: Trained) -> dict[str, Any]:
+    """Losses of each epoch, and scores of the test samples."""
+    scores = trained.scores[SPLIT.test].tolist()
+    return {"history": trained.config["history"], "scores": scores}
+
+
 def main(home: str, out: str, *ways: str) -> None:
     """Train in each way."""
     spark = session.get_session("torch")
@@ -88,14 +97,10 @@ def main(home: str, out: str, *ways: str) -> None:
     told: dict[str, Any] = {}
     with packing.holding() as hold:
         given = study(spark, hold, home)
-        options = prediction.PredictionOptions(
-            predictor="torch", hidden=(16, 8), batch=16, epochs=EPOCHS, patience=0,
-            max_inputs=150, learning_rate=5e-4,
-        )  # fmt: skip
         for way in ways:
             killed: list[int] = []
             many = on_cluster or way == "dead"
-            own = replace(options, ranks=RANKS if many else 1, retries=0 if way == "dead" else 2)
+            own = replace(OPTIONS, ranks=RANKS if many else 1, retries=0 if way == "dead" else 2)
             if way != "plain":
                 killer = threading.Thread(target=kill_one, args=(home, killed), daemon=True)
                 killer.start()
@@ -104,12 +109,7 @@ def main(home: str, out: str, *ways: str) -> None:
                 if way == "dead":
                     said.write(failure(given, own))
                 trained = prediction.train_alone(given, own)
-            told[way] = {
-                "history": trained.config["history"],
-                "scores": trained.scores[SPLIT.test].tolist(),
-                "killed": len(killed),
-                "said": said.getvalue(),
-            }
+            told[way] = {**outcome(trained), "killed": len(killed), "said": said.getvalue()}
     Path(out).write_text(json.dumps(told))
 
 

@@ -6,7 +6,6 @@ difference, and dropout is on: its masks are the same for any number of ranks.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -15,15 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.sql import SparkSession
 
+pytest.importorskip("torch", reason="no PyTorch: make extra-torch", exc_type=ImportError)
+
+from geneai_spark.features import doses as packing
+from geneai_spark.models import prediction
+from tests import torch_alone, torch_run
 from tests.conftest import ROOT
 from tests.integration.test_substrate_study import call, environment
 from tests.servers.cluster import Cluster
 
 SCRIPT = str(ROOT / "tests" / "torch_run.py")
-
-if importlib.util.find_spec("torch") is None:
-    pytest.skip("no PyTorch: make extra-torch", allow_module_level=True)
 
 
 def losses(told: dict[str, Any]) -> list[tuple[float, float]]:
@@ -38,24 +40,37 @@ def run(command: Sequence[str], folder: Path, *ways: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process comes to."""
-    found: dict[str, Any] = run([sys.executable], tmp_path_factory.mktemp("one"), "plain")["plain"]
+def one(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process comes to, without TorchDistributor."""
+    home = str(tmp_path_factory.mktemp("one"))
+    with packing.holding() as hold, torch_alone.in_this_process():
+        given = torch_run.study(spark, hold, home)
+        found = torch_run.outcome(prediction.train_alone(given, torch_run.OPTIONS))
     assert len(found["history"]) == 20
     assert found["history"][-1]["train_loss"] < 0.8 * found["history"][0]["train_loss"]
     return found
 
 
-def test_train__two_workers_as_one_process_and_a_killed_rank_makes_no_difference(
+def same(found: dict[str, Any], wanted: dict[str, Any], rtol: float) -> None:
+    np.testing.assert_allclose(losses(found), losses(wanted), rtol=rtol)
+    np.testing.assert_allclose(found["scores"], wanted["scores"], rtol=rtol)
+
+
+def test_train__two_workers_one_of_which_is_killed_as_one_process(
     one: dict[str, Any], cluster: Cluster, tmp_path: Path
 ) -> None:
+    found = run(cluster.submit, tmp_path, "killed")["killed"]
+    assert found["killed"] == 1
+    assert "a rank was lost; training goes on from its last checkpoint" in found["said"]
+    same(found, one, 1e-5)
+
+
+@pytest.mark.slow
+def test_train__a_killed_rank_makes_no_difference(cluster: Cluster, tmp_path: Path) -> None:
     many = run(cluster.submit, tmp_path, "plain", "killed")
-    np.testing.assert_allclose(losses(many["plain"]), losses(one), rtol=1e-5)
-    np.testing.assert_allclose(many["plain"]["scores"], one["scores"], rtol=1e-5)
-    assert many["killed"]["killed"] == 1
-    assert "a rank was lost; training goes on from its last checkpoint" in many["killed"]["said"]
+    assert (many["plain"]["killed"], many["killed"]["killed"]) == (0, 1)
     np.testing.assert_allclose(losses(many["killed"]), losses(many["plain"]), rtol=1e-12)
-    np.testing.assert_allclose(many["killed"]["scores"], many["plain"]["scores"], rtol=1e-9)
+    same(many["killed"], many["plain"], 1e-9)
 
 
 @pytest.mark.slow
@@ -65,5 +80,4 @@ def test_train__the_next_job_goes_on_with_a_training_that_failed(
     dead = run([sys.executable], tmp_path, "dead")["dead"]
     assert dead["killed"] == 1
     assert "training failed on " in dead["said"]
-    np.testing.assert_allclose(losses(dead), losses(one), rtol=1e-5)
-    np.testing.assert_allclose(dead["scores"], one["scores"], rtol=1e-5)
+    same(dead, one, 1e-5)

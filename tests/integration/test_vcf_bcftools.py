@@ -137,7 +137,8 @@ def told(packed: pa.Array, n: int) -> Numbers:
     decoded = decoded.reshape(-1, decoded.shape[2])
     if decoded.dtype.kind == "f":
         kept = decoded.view(np.uint32) != genotypes.FLOAT_ABSENT_BITS
-        values = decoded.astype(float)
+        with np.errstate(invalid="ignore"):  # BCF's missing value is a signalling NaN
+            values = decoded.astype(float)
     else:
         kept = decoded != genotypes.INT_ABSENT
         values = np.where(decoded == genotypes.INT_MISSING, np.nan, decoded.astype(float))

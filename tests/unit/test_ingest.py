@@ -35,7 +35,7 @@ second_way_slow = pytest.mark.parametrize(
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Tasks write the files, or Spark does, as where Python cannot write to the storage."""
     if request.param == SPARK_WRITES:
-        monkeypatch.setattr(store, "can_adopt", lambda *_: False)
+        monkeypatch.setattr(store, "can_adopt", lambda *_, **__: False)
     return str(request.param)
 
 

@@ -47,7 +47,7 @@ def test_ingest__rows_are_what_pysam_reads_and_rejects_have_reasons(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
 ) -> None:
     if writer == "Spark writes":
-        monkeypatch.setattr(store, "can_adopt", lambda *_: False)
+        monkeypatch.setattr(store, "can_adopt", lambda *_, **__: False)
     home = str(tmp_path / "wh")
     data = sam_files.to_bam(tmp_path / "scratch", sam_files.text(RECORDS))
     bam = sam_files.write(tmp_path / "a.bam", data, bgzf.BGZF, 500)

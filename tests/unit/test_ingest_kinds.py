@@ -96,7 +96,7 @@ def test_ingest__other_samples_and_changing_companions_are_refused(
     for tasks_write in (True, False):  # where tasks cannot write, Spark does
         with monkeypatch.context() as patched:
             if not tasks_write:
-                patched.setattr(store, "can_adopt", lambda *_: False)
+                patched.setattr(store, "can_adopt", lambda *_, **__: False)
             with monkeypatch.context() as meanwhile:
                 meanwhile.setattr(plink, "plan", slow)
                 with pytest.raises(InputError, match=r"b\.fam: changed while it was read"):

@@ -27,7 +27,7 @@ WATCHED = (tables.READS, tables.REJECTS, tables.INGESTS)
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Tasks write the files, or Spark does, as where Python cannot write to the storage."""
     if request.param == "Spark writes":
-        monkeypatch.setattr(store, "can_adopt", lambda *_: False)
+        monkeypatch.setattr(store, "can_adopt", lambda *_, **__: False)
     return str(request.param)
 
 
@@ -63,7 +63,7 @@ def test_ingest__pairs_are_joined_by_key_and_name(
     adopts: bool,
 ) -> None:
     if not adopts:
-        monkeypatch.setattr(store, "can_adopt", lambda *_: False)
+        monkeypatch.setattr(store, "can_adopt", lambda *_, **__: False)
     home = str(tmp_path / "wh")
     a = put(tmp_path / "NA1_S3_L001_R1_001.fastq.gz", some(300), compression)
     b = put(tmp_path / "NA1_S3_L001_R2_001.fastq.gz", some(300, 2), compression)

@@ -31,7 +31,6 @@ MADE[RNG.random(MADE.shape) < 0.05] = np.nan
 VALUES = 100 + 10 * (np.nan_to_num(MADE[:3]).sum(axis=0) + RNG.normal(0, 0.5, N))
 AGE = RNG.normal(50, 10, N)
 SPLIT = Split(np.arange(0, 120), np.arange(120, 150), np.arange(150, 200))
-QUICK = "torch"  # what does not depend on the backend is tried on the one that starts sooner
 #: Backend and form that are trained, and the backend that then loads.
 WAYS = [("tensorflow", "keras", "torch"), ("torch", "h5", "tensorflow")]
 
@@ -79,9 +78,12 @@ def test_train__learns_and_is_loaded_by_the_other_backend(held, tmp_path, backen
     assert "tensorflow" not in sys.modules  # not in the process that has PyTorch, say
 
 
-def test_train__is_the_same_at_any_number_of_partitions(held, tmp_path):
-    backend = keras_net.installed(QUICK)
-    options = PredictionOptions(predictor="keras", backend=backend, epochs=3, max_inputs=20)
+def test_train__stops_early_and_is_the_same_at_any_number_of_partitions(held, tmp_path):
+    backend = keras_net.installed("tensorflow")
+    options = PredictionOptions(
+        predictor="keras", backend=backend, epochs=200, batch=8, learning_rate=0.05,
+        hidden=(64,), patience=2, max_inputs=20,
+    )  # fmt: skip
     made = []
     for partitions in (1, 7):
         given = study(held, tmp_path / str(partitions), True)
@@ -89,20 +91,14 @@ def test_train__is_the_same_at_any_number_of_partitions(held, tmp_path):
         made.append(prediction.train_alone(spread, options))
     np.testing.assert_array_equal(made[0].scores, made[1].scores)
     assert made[0].config == made[1].config and made[0].documents == made[1].documents
-
-
-def test_train__stops_early_and_refuses_what_is_too_large(held, tmp_path, monkeypatch):
-    backend = keras_net.installed(QUICK)
-    options = PredictionOptions(
-        predictor="keras", backend=backend, epochs=200, batch=8, learning_rate=0.05,
-        hidden=(64,), patience=2, max_inputs=20,
-    )  # fmt: skip
-    trained = prediction.train(study(held, tmp_path, False), options)
-    assert trained.config["epochs"] < 200
-    losses = [one["validation_loss"] for one in trained.config["history"]]
+    assert made[0].config["epochs"] < 200
+    losses = [one["validation_loss"] for one in made[0].config["history"]]
     assert int(np.argmin(losses)) == len(losses) - 3  # two epochs later it stopped
+
+
+def test_train__a_process_that_fails_is_told(held, tmp_path, monkeypatch):
+    monkeypatch.setitem(keras_net.BACKENDS, "nothing", keras_net.installed("tensorflow"))
     with pytest.raises(ModelError, match="Keras on nothing failed:"):
-        monkeypatch.setitem(keras_net.BACKENDS, "nothing", backend)
         prediction.train(
             study(held, tmp_path, False),
             PredictionOptions(predictor="keras", backend="nothing", max_inputs=20),
@@ -127,25 +123,33 @@ def test_refused__is_told_as_it_is(tmp_path, monkeypatch):
         keras_net._call("train", tmp_path, "tensorflow")
 
 
-@pytest.mark.parametrize("form", keras_net.FORMATS)
-def test_score__refuses_code_in_a_network(tmp_path, form):
-    """A layer that holds Python code: loading it would run what the file says."""
-    backend, owned = keras_net.installed(QUICK), tmp_path / "owned"
-    made = tmp_path / f"evil.{form}"
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory):
+    """Networks in both forms with a layer that holds Python code, which leaves a file behind."""
+    folder = tmp_path_factory.mktemp("evil")
     program = (
         "import keras\n"
-        f"evil = lambda x: (open({str(owned)!r}, 'w').close(), x)[1]\n"
+        f"evil = lambda x: (open({str(folder / 'owned')!r}, 'w').close(), x)[1]\n"
         "net = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(evil, (1,))])\n"
-        f"net.save({str(made)!r})\n"
+        f"for form in {keras_net.FORMATS!r}:\n"
+        f"    net.save({str(folder)!r} + '/evil.' + form)\n"
     )
+    backend = keras_net.installed("tensorflow")
     env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, env=env)
+    return folder
+
+
+@pytest.mark.parametrize("form", keras_net.FORMATS)
+def test_score__refuses_code_in_a_network(evil, form):
+    """Loading it would run what the file says."""
+    owned = evil / "owned"
     owned.unlink(missing_ok=True)
     keys = pa.table({name: ["1"] for name in KEYS})
     one = inputs.Inputs(keys, np.ones(1), np.ones(1))
     with pytest.raises(ModelError, match=r"(?i)lambda"):
         keras_net.score(
-            made.read_bytes(), form, one, np.zeros((1, 2, 1), np.uint64), np.empty((3, 0)),
-            backend=backend, center=0.0, spread=1.0,
+            (evil / f"evil.{form}").read_bytes(), form, one, np.zeros((1, 2, 1), np.uint64),
+            np.empty((3, 0)), backend=keras_net.installed("tensorflow"), center=0.0, spread=1.0,
         )  # fmt: skip
     assert not owned.exists()

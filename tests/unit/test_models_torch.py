@@ -19,7 +19,7 @@ from geneai_spark.models.covariates import Covariates  # noqa: E402
 from geneai_spark.models.examples import Split  # noqa: E402
 from geneai_spark.models.family import Study  # noqa: E402
 from geneai_spark.models.prediction import PredictionOptions  # noqa: E402
-from tests import structured  # noqa: E402
+from tests import structured, torch_alone  # noqa: E402
 
 N, M = 200, 60
 RNG = np.random.default_rng(2)
@@ -106,24 +106,51 @@ def test_train__is_the_same_at_any_number_of_partitions(spark, tmp_path):
     for partitions in (1, 7):
         with packing.holding() as hold:
             given = study(spark, hold, tmp_path / str(partitions), True, partitions)
-            made.append(prediction.train_alone(given, PredictionOptions(**BASE)))
+            with torch_alone.in_this_process():
+                made.append(prediction.train_alone(given, PredictionOptions(**BASE)))
     np.testing.assert_array_equal(made[0].scores, made[1].scores)
     assert made[0].config == made[1].config and made[0].documents == made[1].documents
 
 
-def test_train__a_ranks_error_is_told_in_one_message(spark, tmp_path):
+@pytest.fixture
+def task(spark, tmp_path):
+    """What a rank is told of a training of three epochs."""
     with packing.holding() as hold:
         given = study(spark, hold, tmp_path)
         wanted = inputs.strongest(given, 20)
         inputs.write(given, wanted)
-        task = torch_net.Task(
+        return torch_net.Task(
             inputs.parts(spark, str(tmp_path), "default", "net"),
             {"cohort": "default", "model": "net"}, wanted.values(), False, str(tmp_path / "ranks"),
-            "one", (8,), 0.0, 1e-3, 0.0, 32, 3, 0, 1,
+            "one", (8,), 0.2, 1e-3, 0.0, 32, 3, 0, 1,
         )  # fmt: skip
+
+
+def test_train__a_ranks_error_is_told_in_one_message(spark, task):
     broken = dataclasses.replace(task, hidden=("many",))
     with pytest.raises(ModelError, match=r"training failed on rank 0 of 1:\n(.|\n)*TypeError"):
         torch_spark.train(spark, broken, 1, retries=2)
+
+
+def test_run__goes_on_from_a_checkpoint_of_the_same_training_only(task):
+    def ran(**changes):
+        with torch_alone.in_this_process():
+            return torch_alone.run(dataclasses.replace(task, **changes))
+
+    whole = ran(folder=f"{task.folder}-whole")
+    ran(epochs=2)
+    checkpoint = Path(task.folder, torch_spark.CHECKPOINT)
+    held = torch_net.load(checkpoint.read_bytes())
+    assert held["done"] == 2 and held["history"] == whole["history"][:2]
+    held["history"][0]["train_loss"] = 7.0  # to be known again
+    checkpoint.write_bytes(torch_net.dump(held))
+    resumed = ran()
+    assert [one["train_loss"] for one in resumed["history"]] == [
+        7.0, *(one["train_loss"] for one in whole["history"][1:])
+    ]  # fmt: skip
+    assert torch.equal(resumed["scores"], whole["scores"])
+    other = ran(identity="two")  # finds a checkpoint of "one"
+    assert other["history"] == whole["history"] and torch.equal(other["scores"], whole["scores"])
 
 
 def test_load__refuses_code(tmp_path):

@@ -120,6 +120,8 @@ def test_local_defaults_yield_to_what_is_asked(spark: SparkSession) -> None:
 def test_spark_submit_wins_over_conf(tmp_path: Path) -> None:
     submit = str(Path(sys.executable).parent / "spark-submit")
     given = ["--master", "local[1]", "--name", "theirs", "--driver-memory", "1g"]
+    quick = session.LOCAL_DEFAULTS["spark.driver.extraJavaOptions"]
+    given += ["--driver-java-options", quick]
     answer = run_script([submit, *given, "--conf", "spark.sql.shuffle.partitions=9"], tmp_path)
     assert answer == {
         "rows": 4,
