@@ -29,11 +29,11 @@ def in_this_process() -> Iterator[None]:
         yield
 
 
-def _train(spark: Any, task: torch_net.Task, ranks: int, retries: int) -> dict[str, Any]:
+def _train(spark: Any, task: torch_spark.Task, ranks: int, retries: int) -> dict[str, Any]:
     return run(task)
 
 
-def run(task: torch_net.Task) -> dict[str, Any]:
+def run(task: torch_spark.Task) -> dict[str, Any]:
     """What the only rank leaves."""
     torch_net.run(task)
     return torch_net.load(filesystems.read(f"{task.folder}/{torch_spark.DONE}"))

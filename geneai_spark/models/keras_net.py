@@ -39,7 +39,7 @@ _LAST = 20  # lines of an error that are told
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is trained on, and how. See `torch_net.Task`.
+    """What a network is trained on, and how. See `torch_spark.Task`.
 
     Attributes:
         places: the files of the examples.

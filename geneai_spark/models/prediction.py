@@ -146,10 +146,8 @@ class _Made(NamedTuple):
 
 
 def _by_torch(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> _Made:
-    from geneai_spark.models.torch_net import Task
-
     spark = study.doses.sparkSession
-    task = Task(
+    task = torch_spark.Task(
         places=inputs.parts(spark, study.warehouse, study.cohort, study.model),
         equal={"cohort": study.cohort, "model": study.model},
         values=wanted.values(),

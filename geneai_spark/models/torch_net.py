@@ -16,7 +16,6 @@ import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,46 +30,11 @@ from geneai_spark.features.doses import Planes
 from geneai_spark.models import inputs
 from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.inputs import Inputs, Shard
-from geneai_spark.models.torch_spark import CHECKPOINT, DONE, ERROR, HISTORY
-from geneai_spark.stored import Part
+from geneai_spark.models.torch_spark import CHECKPOINT, DONE, ERROR, HISTORY, Task
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 EVALUATED = 4096  # samples that are scored at once
-
-
-@dataclass(frozen=True)
-class Task:
-    """All that a rank is told; plain values, which go to it as a pickle.
-
-    Attributes:
-        places: the files of the examples.
-        equal: cohort and model, whose rows of ``examples`` are meant.
-        values: from `Inputs.values`, (variants, 4).
-        covariates: how many stand behind the doses.
-        binary: whether the trait has two classes.
-        folder: URI where ranks leave checkpoints, history and errors.
-        identity: of this training: a checkpoint of another one is not gone on from.
-        hidden: width of each hidden layer.
-        batch: samples of a step, over all ranks.
-        patience: epochs without a better validation loss before training stops; 0: never.
-    """
-
-    places: Sequence[Part]
-    equal: Mapping[str, str]
-    values: npt.NDArray[np.float32]
-    binary: bool
-    folder: str
-    identity: str
-    hidden: tuple[int, ...]
-    dropout: float
-    learning_rate: float
-    weight_decay: float
-    batch: int
-    epochs: int
-    patience: int
-    seed: int
-    covariates: int = 0
 
 
 class Net(nn.Module):

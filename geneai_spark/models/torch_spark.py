@@ -16,15 +16,16 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pyspark.sql import SparkSession
 
 from geneai_spark import filesystems
 from geneai_spark.errors import ModelError, SetupError
-
-if TYPE_CHECKING:
-    from geneai_spark.models.torch_net import Task
+from geneai_spark.stored import Part
 
 #: Files that ranks leave for each other, and for the driver.
 CHECKPOINT, DONE, HISTORY, ERROR = "checkpoint.pt", "trained.pt", "history.json", "error-"
@@ -33,6 +34,40 @@ _INTERVAL = 0.5  # seconds between looks at the history
 #: What a rank meets when another one is lost, or the network or storage fails in passing.
 _PASSING = ("DistBackendError", "DistNetworkError", "DistStoreError", "StorageError")
 _LOST = re.compile(r"gloo|nccl|connection (reset|closed|refused)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a rank is told; plain values, which go to it as a pickle.
+
+    Attributes:
+        places: the files of the examples.
+        equal: cohort and model, whose rows of ``examples`` are meant.
+        values: from `Inputs.values`, (variants, 4).
+        covariates: how many stand behind the doses.
+        binary: whether the trait has two classes.
+        folder: URI where ranks leave checkpoints, history and errors.
+        identity: of this training: a checkpoint of another one is not gone on from.
+        hidden: width of each hidden layer.
+        batch: samples of a step, over all ranks.
+        patience: epochs without a better validation loss before training stops; 0: never.
+    """
+
+    places: Sequence[Part]
+    equal: Mapping[str, str]
+    values: npt.NDArray[np.float32]
+    binary: bool
+    folder: str
+    identity: str
+    hidden: tuple[int, ...]
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    batch: int
+    epochs: int
+    patience: int
+    seed: int
+    covariates: int = 0
 
 
 def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str, Any]:
@@ -61,7 +96,7 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
         try:
             with _watched(task), _quiet():
                 distributor = TorchDistributor(ranks, local_mode=local, use_gpu=gpu)
-                distributor.run(torch_net.run, task)
+                distributor.run(rank, task)
             break
         except Exception as error:
             told = _errors(task.folder)
@@ -74,6 +109,15 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
     if made["identity"] != task.identity:
         raise ModelError(f"{task.folder}: what lies there is of another training")
     return made
+
+
+def rank(task: Task) -> None:
+    """Train as one of the ranks. PyTorch, seconds to import, is imported by the rank alone: not by
+    the worker of Spark that starts it, which is told of this function, too.
+    """
+    from geneai_spark.models import torch_net
+
+    torch_net.run(task)
 
 
 def check(spark: SparkSession, ranks: int, *, local: bool) -> None:

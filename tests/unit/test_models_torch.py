@@ -119,7 +119,7 @@ def task(spark, tmp_path):
         given = study(spark, hold, tmp_path)
         wanted = inputs.strongest(given, 20)
         inputs.write(given, wanted)
-        return torch_net.Task(
+        return torch_spark.Task(
             inputs.parts(spark, str(tmp_path), "default", "net"),
             {"cohort": "default", "model": "net"}, wanted.values(), False, str(tmp_path / "ranks"),
             "one", (8,), 0.2, 1e-3, 0.0, 32, 3, 0, 1,
