@@ -87,7 +87,7 @@ oracles: | $(VENV)/.java # one at a time at the system's packages
 	$(SYSTEM) oracles
 
 .PHONY: linted
-linted: $(VENV)/.extras # where all is installed
+linted: $(VENV)/.extras | $(VENV)/.warm # where all is installed; beside the making of .classes
 	@$(MAKE) --no-print-directory lint
 
 .PHONY: test

@@ -288,7 +288,7 @@ def latest(spark: SparkSession, table: Table, warehouse: str) -> tuple[DataFrame
     if held is None:
         version = store.version(spark, table, warehouse)
         return store.read(spark, table, warehouse, version), version or 0
-    if len(held.uris) > SMALL_FILES or sum(map(_size, held.uris)) > SMALL_BYTES:
+    if not _is_small(held.uris):
         return held.rows, held.version
     rows = _rows(spark, held, {}).table()
     return spark.createDataFrame(rows, held.rows.schema), held.version
@@ -301,8 +301,11 @@ def latest_or_empty(spark: SparkSession, table: Table, warehouse: str) -> DataFr
     return store.from_rows(spark, [], table)
 
 
-def _size(uri: str) -> int:
-    return filesystems.stat(uri).size
+def _is_small(uris: Sequence[str]) -> bool:
+    if len(uris) > SMALL_FILES:
+        return False
+    with ThreadPoolExecutor(SMALL_FILES) as pool:
+        return sum(info.size for info in pool.map(filesystems.stat, uris)) <= SMALL_BYTES
 
 
 def collect(
