@@ -44,8 +44,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         {
             "spark.driver.memory": "2g",
             "spark.sql.shuffle.partitions": "3",
-            # Over a few rows generated code costs more to compile than it saves: a quarter of the
-            # time. It runs in the tests that start jobs: study, demo, faults.
+            # Over a few rows generated code costs more to compile than it saves (a quarter of the
+            # time), and so does planning anew between stages (a tenth). Both run in the tests that
+            # start jobs: on the cluster, in faults.
+            "spark.sql.adaptive.enabled": "false",
             "spark.sql.codegen.wholeStage": "false",
             "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             "spark.sql.warehouse.dir": str(scratch / "warehouse"),

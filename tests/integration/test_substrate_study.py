@@ -29,8 +29,9 @@ from tests.servers.s3 import KEYS, S3
 
 LOCAL = ["spark.spark.master=local[2]", "spark.spark.driver.memory=1g"]
 LOCAL += ["spark.spark.sql.shuffle.partitions=3"]
-# Interpreted, as in unit tests; the cluster runs generated code, and gives the same rows.
-LOCAL += ["spark.spark.sql.codegen.wholeStage=false"]
+# Planned once and interpreted, as in unit tests; the cluster plans anew between stages and runs
+# generated code, and gives the same rows.
+LOCAL += ["spark.spark.sql.adaptive.enabled=false", "spark.spark.sql.codegen.wholeStage=false"]
 LOCAL += ["spark.spark.sql.codegen.factoryMode=NO_CODEGEN"]
 
 
