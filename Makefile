@@ -13,20 +13,21 @@ EXTRAS := torch $(OTHERS)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command "make lock" pyproject.toml
 
+# What does not wait for one another is done side by side: downloads, compilers.
+TOGETHER := --no-print-directory -j3
+
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 .PHONY: demo
-demo: setup ## real 1000 Genomes data from VCF to a first answer (under 3 minutes)
+demo: ## real 1000 Genomes data from VCF to a first answer (under 3 minutes)
+	@$(MAKE) $(TOGETHER) setup
 	$(BIN)/geneai demo
 
-# What does not wait for one another is done side by side: downloads, compilers.
-TOGETHER := $(MAKE) --no-print-directory -j3
-
 .PHONY: setup
-setup: ## virtual environment, Java, Spark's jars; nothing to do the second time
-	@$(TOGETHER) $(VENV)/.warm .jars/.complete
+setup: $(VENV)/.warm .jars/.complete ## virtual environment, Java, Spark's jars; nothing to do the second time
+	@:
 
 $(BIN)/python:
 	$(SYSTEM) venv $(VENV)
@@ -68,7 +69,8 @@ $(VENV)/.classes: $(VENV)/.core .jars/.complete | $(VENV)/.warm
 	@touch $@
 
 .PHONY: classes
-classes: $(VENV)/.classes ## commands start some seconds earlier (190 MB, half a minute to make)
+classes: setup $(VENV)/.classes ## commands start some seconds earlier (190 MB, half a minute to make)
+	@:
 
 .PHONY: extra-torch $(OTHERS:%=extra-%)
 extra-torch: setup ## add PyTorch, for networks (some 6 GB)
@@ -92,7 +94,7 @@ linted: $(VENV)/.extras | $(VENV)/.warm # where all is installed; beside the mak
 
 .PHONY: test
 test: ## lint, types, and every test
-	@$(TOGETHER) $(VENV)/.warm .jars/.complete $(VENV)/.classes oracles linted
+	@$(MAKE) $(TOGETHER) setup classes oracles linted
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 .PHONY: faults

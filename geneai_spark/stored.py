@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 BATCH_BYTES = 4_000_000  # fits the processor's cache
 TASK_BYTES = 64 << 20  # stored bytes of a task, at most
-SMALL_BYTES, SMALL_FILES = 2 << 20, 16  # stored, of a table that the driver may hold
+SMALL_BYTES, SMALL_ROWS, SMALL_FILES = 8 << 20, 100_000, 64  # of a table that the driver may hold
 _FOOTERS = 1000  # files whose row groups are looked up; more are a task each
 
 
@@ -290,7 +290,8 @@ def latest(spark: SparkSession, table: Table, warehouse: str) -> tuple[DataFrame
         return store.read(spark, table, warehouse, version), version or 0
     if not _is_small(held.uris):
         return held.rows, held.version
-    rows = _rows(spark, held, {}).table()
+    parts = tuple(Part(uri, None) for uri in sorted(held.uris))
+    rows = StoredRows(spark, parts, held.rows.schema, {}, held.version).table()
     return spark.createDataFrame(rows, held.rows.schema), held.version
 
 
@@ -302,10 +303,22 @@ def latest_or_empty(spark: SparkSession, table: Table, warehouse: str) -> DataFr
 
 
 def _is_small(uris: Sequence[str]) -> bool:
+    """By what the rows are when read: genotypes of rare variants are a hundredth of it stored."""
     if len(uris) > SMALL_FILES:
         return False
-    with ThreadPoolExecutor(SMALL_FILES) as pool:
-        return sum(info.size for info in pool.map(filesystems.stat, uris)) <= SMALL_BYTES
+    with ThreadPoolExecutor(16) as pool:
+        footers = list(pool.map(_footer, uris))
+    groups = [each.row_group(i) for each in footers for i in range(each.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    return size <= SMALL_BYTES and sum(group.num_rows for group in groups) <= SMALL_ROWS
+
+
+def _footer(uri: str) -> Any:
+    source = filesystems.open_arrow(uri)
+    try:
+        return pq.read_metadata(source)
+    finally:
+        source.close()
 
 
 def collect(
@@ -416,13 +429,9 @@ def _parts(spark: SparkSession, uris: Sequence[str]) -> Iterator[Part]:
 
 
 def _group_sizes(uri: str) -> list[int]:
-    source = filesystems.open_arrow(uri)
-    try:
-        metadata: Any = pq.read_metadata(source)
-        groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-        return [
-            sum(group.column(c).total_compressed_size for c in range(group.num_columns))
-            for group in groups
-        ]
-    finally:
-        source.close()
+    metadata = _footer(uri)
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    return [
+        sum(group.column(c).total_compressed_size for c in range(group.num_columns))
+        for group in groups
+    ]

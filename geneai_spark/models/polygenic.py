@@ -16,7 +16,6 @@ told as a scoring file that other tools read as well.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
@@ -187,7 +186,7 @@ def marginal_effects(study: Study, own: Ints, W: Matrix, options: PolygenicOptio
     free = len(own) - np.linalg.matrix_rank(design) - 1
     effect, t = np.zeros(len(planes)), np.zeros(len(planes))
     on_covariates = np.zeros((len(planes), W.shape[1]))
-    for some, x in _chunks(chosen, planes, np.arange(len(planes)), n):
+    for some, x in packing.chunks(planes, n, chosen.mean, chosen.scale, CHUNK_BYTES):
         x = x[:, own]
         on_covariates[some] = x @ solve.T
         whole = np.einsum("ij,ij->i", x, x)
@@ -251,15 +250,8 @@ def scoring_file(trait: str, keys: pa.Table, weights: Matrix) -> str:
 
 def _summed(marginal: Marginal, variants: Ints, effect: Matrix, n: int) -> Matrix:
     """Standardised doses of all samples by effects, (n,)."""
-    out = np.zeros(n)
-    for some, x in _chunks(marginal.chosen, marginal.planes, variants, n):
+    out, planes = np.zeros(n), marginal.planes[variants]
+    mean, scale = marginal.chosen.mean[variants], marginal.chosen.scale[variants]
+    for some, x in packing.chunks(planes, n, mean, scale, CHUNK_BYTES):
         out += effect[some] @ x
     return out
-
-
-def _chunks(
-    chosen: Inputs, planes: Planes, variants: Ints, n: int
-) -> Iterator[tuple[slice, Matrix]]:
-    """Standardised doses of some variants, (variants, n), some at a time; missing ones are 0."""
-    mean, scale = chosen.mean[variants], chosen.scale[variants]
-    return packing.chunks(planes[variants], n, mean, scale, CHUNK_BYTES)

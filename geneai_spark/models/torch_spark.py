@@ -112,8 +112,8 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
 
 
 def rank(task: Task) -> None:
-    """Train as one of the ranks. PyTorch, seconds to import, is imported by the rank alone: not by
-    the worker of Spark that starts it, which is told of this function, too.
+    """Train as one of the ranks. PyTorch, seconds to import, is imported here: the worker of Spark
+    that has torchrun start the rank is told of this function, too, and does without.
     """
     from geneai_spark.models import torch_net
 

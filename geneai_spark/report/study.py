@@ -68,10 +68,10 @@ class Study:
 
     def _whole(self, table: Table) -> DataFrame | None:
         if table.name not in self._read:
-            self._read[table.name] = None
+            df = None
             if store.exists(self.spark, table, self.warehouse):
                 df, self.versions[table.name] = stored.latest(self.spark, table, self.warehouse)
-                self._read[table.name] = df
+            self._read[table.name] = df
         return self._read[table.name]
 
     def rows(self, table: Table) -> DataFrame | None:

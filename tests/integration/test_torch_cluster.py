@@ -6,6 +6,7 @@ difference, and dropout is on: its masks are the same for any number of ranks.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-pytest.importorskip("torch", reason="no PyTorch: make extra-torch", exc_type=ImportError)
+if importlib.util.find_spec("torch") is None:
+    pytest.skip("no PyTorch: make extra-torch", allow_module_level=True)
 
 from geneai_spark.features import doses as packing
 from geneai_spark.models import prediction

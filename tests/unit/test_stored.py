@@ -62,11 +62,29 @@ def test_latest__the_same_rows_of_every_table_without_a_scan(
     assert seen > 500
 
 
+def test_latest__of_files_that_spark_wrote_at_another_time_zone(
+    spark: SparkSession, study_report: tuple[str, Any], tmp_path: Path
+) -> None:
+    """Times, maps and lists."""
+    warehouse, home = study_report[0], str(tmp_path)
+    zone = spark.conf.get("spark.sql.session.timeZone")
+    assert zone is not None
+    try:
+        spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+        for table in (tables.INGESTS, tables.RUNS, tables.VARIANT_QUALITY):
+            store.replace(store.read(spark, table, warehouse), table, home)
+            df, _ = stored.latest(spark, table, home)
+            assert df.inputFiles() == [] and df.count() > 0
+            assert collected(df) == collected(store.read(spark, table, home))
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", zone)
+
+
 def test_latest__a_large_table_is_left_to_spark(
     spark: SparkSession, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = collected(store.read(spark, tables.VARIANTS, home))
-    for name in ("SMALL_BYTES", "SMALL_FILES"):
+    for name in ("SMALL_BYTES", "SMALL_ROWS", "SMALL_FILES"):
         with monkeypatch.context() as small:
             small.setattr(stored, name, 1)
             df, version = stored.latest(spark, tables.VARIANTS, home)
