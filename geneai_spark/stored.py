@@ -309,8 +309,9 @@ def _is_small(uris: Sequence[str]) -> bool:
     with ThreadPoolExecutor(16) as pool:
         footers = list(pool.map(_footer, uris))
     groups = [each.row_group(i) for each in footers for i in range(each.num_row_groups)]
-    size = sum(group.total_byte_size for group in groups)
-    return size <= SMALL_BYTES and sum(group.num_rows for group in groups) <= SMALL_ROWS
+    size = sum(int(group.total_byte_size) for group in groups)
+    rows = sum(int(group.num_rows) for group in groups)
+    return size <= SMALL_BYTES and rows <= SMALL_ROWS
 
 
 def _footer(uri: str) -> Any:
