@@ -20,6 +20,8 @@ from geneai_spark import filesystems
 from tests.conftest import need_java
 from tests.servers import hdfs, processes
 
+pytestmark = pytest.mark.slow
+
 SIZE = 12 << 20
 BLOCK = 1 << 20
 
@@ -38,7 +40,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("victim", [0, 1])
 def test_python__reads_and_writes_on(server: hdfs.Hdfs, victim: int) -> None:
     """Whichever dies: clients are sent to one of them first."""
     wanted = random.Random(1).randbytes(SIZE)
@@ -62,7 +64,6 @@ def test_python__reads_and_writes_on(server: hdfs.Hdfs, victim: int) -> None:
     assert [info.size for info in listed] == [BLOCK] * 3
 
 
-@pytest.mark.slow
 def test_delta__is_written_and_read_as_if_nothing_happened(
     spark: SparkSession, server: hdfs.Hdfs
 ) -> None:
