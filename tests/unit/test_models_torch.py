@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,13 @@ def plain(x, y, binary):
     return told, (torch.sigmoid(out) if binary else out * spread + center).numpy()
 
 
-@pytest.mark.parametrize("binary", [False, True])
-def test_train__two_ranks_lose_as_plain_pytorch_does(spark, tmp_path, binary):
+@pytest.mark.parametrize("binary", [False, True], ids=["two ranks", "one, binary"])
+def test_train__ranks_lose_as_plain_pytorch_does(spark, tmp_path, binary):
     options = PredictionOptions(**BASE, dropout=0.0, ranks=2, patience=0)
     with packing.holding() as hold:
         given = study(spark, hold, tmp_path, binary)
-        trained = prediction.train(given, options)
+        with torch_alone.in_this_process() if binary else nullcontext():
+            trained = prediction.train(given, options)
         held = structured.stored(trained)
         wanted = inputs.read_text(held.documents[prediction.INPUTS])
         found = scoring.gather(given.doses, prediction.wanted(held), N)
