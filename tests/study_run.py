@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geneai_spark import cli, config, filesystems, session, store, stored, tables
+from geneai_spark import cli, config, filesystems, session, store, tables
 from geneai_spark.config import JobConfig
 from tests import vcf_files
 
@@ -99,7 +99,7 @@ def run(place: str, jobs: Iterable[str], settings: Sequence[str]) -> None:
 
 def digests(place: str, settings: Sequence[str]) -> dict[str, Any]:
     """Table that is there -> number of rows, and sha256 of the sorted rows; what the report begins
-    with. On this machine Spark reads the tables, elsewhere `stored.latest` does: the same rows.
+    with.
     """
     loaded = config.load(JobConfig, None, list(settings))
     spark = session.get_session("digests", loaded.spark, storage=loaded.storage)
@@ -107,10 +107,7 @@ def digests(place: str, settings: Sequence[str]) -> dict[str, Any]:
     for table in tables.TABLES.values():
         if table.name == "runs" or not store.exists(spark, table, f"{place}/tables"):
             continue
-        if "://" in place:
-            df, _ = stored.latest(spark, table, f"{place}/tables")
-        else:
-            df = store.read(spark, table, f"{place}/tables")
+        df = store.read(spark, table, f"{place}/tables")
         kept = [name for name in df.columns if name not in ASIDE]
         rows = sorted(map(repr, df.select([f"`{n}`" for n in kept]).toArrow().to_pylist()))
         total = hashlib.sha256("\n".join(rows).encode())
