@@ -14,8 +14,8 @@ from tests.servers.processes import HOST, free_ports
 
 
 @contextmanager
-def in_this_process() -> Iterator[None]:
-    """Within it `prediction.train` starts no other process."""
+def in_this_process(*, gpu: bool = False) -> Iterator[None]:
+    """Within it `prediction.train` starts no other process, and has a GPU only if told so."""
     with pytest.MonkeyPatch.context() as patch:
         (port,) = free_ports(1)
         for name, value in {
@@ -26,6 +26,8 @@ def in_this_process() -> Iterator[None]:
         }.items():
             patch.setenv(name, value)
         patch.setattr(torch_spark, "train", _train)
+        if not gpu:
+            patch.setattr(torch_net, "gpus", lambda: 0)
         yield
 
 

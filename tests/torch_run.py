@@ -2,7 +2,8 @@
 
 Run by Python or spark-submit: HOME (a folder for tables), OUT (a local file), and the ways:
 ``plain``; ``killed``, in which a rank is killed once its second epoch is done; ``dead``, in which
-the whole training fails by that, and another job goes on.
+the whole training fails by that, and another job goes on; ``gpu``, with as many ranks as there are
+GPUs.
 """
 
 from __future__ import annotations
@@ -85,9 +86,10 @@ def failure(given: Study, options: prediction.PredictionOptions) -> str:
 
 
 def outcome(trained: Trained) -> dict[str, Any]:
-    """Losses of each epoch, and scores of the test samples."""
+    """Losses of each epoch, scores of the test samples, and on what it was trained."""
     scores = trained.scores[SPLIT.test].tolist()
-    return {"history": trained.config["history"], "scores": scores}
+    device = trained.config["network"]["device"]
+    return {"history": trained.config["history"], "scores": scores, "device": device}
 
 
 def main(home: str, out: str, *ways: str) -> None:
@@ -100,8 +102,9 @@ def main(home: str, out: str, *ways: str) -> None:
         for way in ways:
             killed: list[int] = []
             many = on_cluster or way == "dead"
-            own = replace(OPTIONS, ranks=RANKS if many else 1, retries=0 if way == "dead" else 2)
-            if way != "plain":
+            wanted = 0 if way == "gpu" else RANKS if many else 1
+            own = replace(OPTIONS, ranks=wanted, retries=0 if way == "dead" else 2)
+            if way in ("killed", "dead"):
                 killer = threading.Thread(target=kill_one, args=(home, killed), daemon=True)
                 killer.start()
             said = io.StringIO()

@@ -160,7 +160,8 @@ def _by_torch(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -
     )
     made = torch_spark.train(spark, task, options.ranks, options.retries)
     filesystems.remove_folder(task.folder)
-    return _Made(_stored(made), "pth", made["scores"].numpy(), made["history"], {})
+    more = {"device": made["device"]}
+    return _Made(_stored(made), "pth", made["scores"].numpy(), made["history"], more)
 
 
 def _by_keras(study: Study, options: PredictionOptions, wanted: inputs.Inputs) -> _Made:

@@ -1,10 +1,11 @@
 """A dense network in PyTorch, trained by one process or by many to the same weights.
 
 Each process (rank) holds its share of the samples. What a step learns from does not depend on how
-many there are: the order of samples is drawn from seed and epoch for all of them together, a rank
-takes those of the batch that it holds, dropout is drawn for the whole batch, and gradients are
-sums over ranks divided by the batch's size. So the losses of one, two or eight ranks differ by
-rounding alone. After each epoch rank 0 leaves a checkpoint, from which any number of ranks goes on.
+many there are, nor on whether they have GPUs: the order of samples is drawn from seed and epoch for
+all of them together, a rank takes those of the batch that it holds, dropout is a hash of a sample's
+place, and gradients are sums over ranks divided by the batch's size. So the losses of one, two or
+eight ranks differ by rounding alone. After each epoch rank 0 leaves a checkpoint, from which any
+number of ranks goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -88,34 +89,69 @@ def run(task: Task) -> None:
     """
     rank = int(os.environ.get("RANK", "0"))
     try:
-        with _group():
-            _train(task, rank, int(os.environ.get("WORLD_SIZE", "1")))
+        device = _device()
+        with _group(device):
+            _train(task, device, rank, int(os.environ.get("WORLD_SIZE", "1")))
     except BaseException as error:
         told = {"kind": type(error).__name__, "text": traceback.format_exc()}
         filesystems.write(f"{task.folder}/{ERROR}{rank}.json", json.dumps(told).encode())
         raise
 
 
-def _has_gpu() -> bool:
-    """Whether there is a GPU for each rank of this machine."""
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return bool(torch.cuda.is_available() and torch.cuda.device_count() >= ranks)
+def uniform(rows: torch.Tensor, width: int, start: int) -> torch.Tensor:
+    """Numbers in [0, 1) that depend on row, column and ``start`` alone, not on the device.
+
+    The output function of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195).
+
+    Args:
+        rows: numbers of the rows, (m,), int64.
+
+    Returns:
+        (m, width), 24 bits each.
+    """
+    x = start + rows[:, None] * width + torch.arange(width, device=rows.device)
+    x = x * -7046029254386353131  # 0x9E3779B97F4A7C15; products are modulo 2^64
+    x = (x ^ _shifted(x, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
+    x = (x ^ _shifted(x, 27)) * -7723592293110705685  # 0x94D049BB133111EB
+    return _shifted(x ^ _shifted(x, 31), 40).float() / 2**24
+
+
+def _shifted(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """To the right, as if there was no sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def gpus() -> int:
+    """GPUs that this process may use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _device() -> torch.device:
+    """The rank's own GPU where there is one for each rank of this machine, or its CPU."""
+    if gpus() < int(os.environ.get("LOCAL_WORLD_SIZE", "1")):
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 @contextmanager
-def _group() -> Iterator[None]:
-    dist.init_process_group("nccl" if _has_gpu() else "gloo")
+def _group(device: torch.device) -> Iterator[None]:
+    if device.type == "cuda":
+        dist.init_process_group("nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
     try:
         yield
     finally:
         dist.destroy_process_group()
 
 
-def _train(task: Task, rank: int, world: int) -> None:
-    device = torch.device("cpu")
-    if _has_gpu():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
+def _train(task: Task, device: torch.device, rank: int, world: int) -> None:
     trainer = _Trainer(task, device, rank, world)
     trainer.resume()
     dist.barrier()
@@ -133,6 +169,7 @@ def _train(task: Task, rank: int, world: int) -> None:
                 {
                     "identity": task.identity,
                     "binary": task.binary,
+                    "device": _name(device),
                     "arguments": trainer.arguments,
                     "state_dict": best,
                     "center": trainer.center,
@@ -168,6 +205,7 @@ class _Trainer:
             "hidden": list(task.hidden),
             "dropout": task.dropout,
         }
+        self.values = torch.from_numpy(task.values).to(device)
         torch.manual_seed(task.seed)
         net = Net(**self.arguments).to(device)
         ids = [device.index] if device.type == "cuda" else None
@@ -214,13 +252,12 @@ class _Trainer:
         """Go through all training samples once, then look at the validation samples."""
         task = self.task
         order = np.random.default_rng([task.seed, self.done]).permutation(self.samples)
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         self.net.train()
         for step, first in enumerate(range(0, self.samples, task.batch)):
             places = order[first : first + task.batch]
             total += self._step(places, (self.done * 1_000_003 + step))
-        losses = torch.tensor([total, *self._validation()], dtype=torch.float64)
-        losses = losses.to(self.device)
+        losses = torch.stack([total, self._validation()])
         dist.all_reduce(losses)
         self.done += 1
         told = {"epoch": float(self.done), "train_loss": losses[0].item() / self.samples}
@@ -232,62 +269,54 @@ class _Trainer:
             weights = {k: v.detach().cpu().clone() for k, v in self.net.module.state_dict().items()}
             self.best = {"epoch": self.done, "loss": loss, "state_dict": weights}
 
-    def _step(self, places: Ints, number: int) -> float:
+    def _step(self, places: Ints, number: int) -> torch.Tensor:
         """A step on the samples at these places of all; the loss of this rank's, summed."""
         rows = self.mine[places]
         own = np.flatnonzero(rows >= 0)
         x, y = self._batch(rows[own])
-        masks = self._masks(len(places), own, number)
-        with self._precision():
-            loss = self._loss(self.net(x, masks), y)
+        masks = self._masks(own, number)
+        loss = self._loss(self.net(x, masks), y)
         self.optimizer.zero_grad(set_to_none=True)
         mean = loss * (self.world / len(places))  # DDP takes the mean over ranks
         mean.backward()
         self.optimizer.step()
-        return float(loss.item())
+        return loss.detach()
 
-    def _masks(self, size: int, own: Ints, number: int) -> list[torch.Tensor]:
-        """What dropout keeps of this rank's samples, drawn for all of the batch."""
-        generator = torch.Generator(self.device).manual_seed(self.task.seed * 7919 + number)
-        keep = 1 - self.task.dropout
-        rows = torch.from_numpy(own).to(self.device)
-        made = []
-        for width in self.task.hidden if self.task.dropout else ():
-            drawn = torch.rand(size, width, generator=generator, device=self.device)
-            made.append((drawn[rows] < keep).float())
-        return made
+    def _masks(self, own: Ints, number: int) -> Sequence[torch.Tensor]:
+        """What dropout keeps of this rank's samples, which are at these places of the batch."""
+        if not self.task.dropout:
+            return ()
+        start = np.random.default_rng([self.task.seed, number]).integers(2**62)
+        drawn = uniform(torch.from_numpy(own).to(self.device), sum(self.task.hidden), int(start))
+        kept = (drawn < 1 - self.task.dropout).float()
+        masks: tuple[torch.Tensor, ...] = torch.split(kept, list(self.task.hidden), dim=1)
+        return masks
 
     def _batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
-        x = torch.from_numpy(self.shard.features(rows, self.task.values))
         y = (self.shard.label[rows] - self.center) / self.spread
-        return x.to(self.device), torch.from_numpy(y).float().to(self.device)
-
-    def _precision(self) -> Any:
-        """Half precision where a GPU multiplies."""
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
+        return _features(self.shard, rows, self.values), torch.from_numpy(y).float().to(self.device)
 
     def _loss(self, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Summed over samples."""
         if self.task.binary:
-            return nn.functional.binary_cross_entropy_with_logits(out.float(), y, reduction="sum")
-        return nn.functional.mse_loss(out.float(), y, reduction="sum")
+            return nn.functional.binary_cross_entropy_with_logits(out, y, reduction="sum")
+        return nn.functional.mse_loss(out, y, reduction="sum")
 
     @torch.no_grad()
-    def _validation(self) -> list[float]:
+    def _validation(self) -> torch.Tensor:
         self.net.eval()
-        rows, total = np.flatnonzero(self.shard.split == "validation"), 0.0
+        rows = np.flatnonzero(self.shard.split == "validation")
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         for first in range(0, len(rows), EVALUATED):
             x, y = self._batch(rows[first : first + EVALUATED])
-            total += self._loss(self.net.module(x), y).item()
-        return [total]
+            total += self._loss(self.net.module(x), y)
+        return total
 
     def scores(self) -> npt.NDArray[np.float64]:
         """Of all samples, by the best weights, (n,): of rank 0 complete."""
         net = rebuild({"arguments": self.arguments, "state_dict": self.best["state_dict"]})
         out = torch.zeros(self.n, dtype=torch.float64)
-        own = predict(net, self.shard, self.task)
+        own = predict(net.to(self.device), self.shard, self.values, self.task.binary)
         out[torch.from_numpy(self.shard.index)] = torch.from_numpy(own)
         out = out.to(self.device)
         dist.all_reduce(out)
@@ -296,15 +325,44 @@ class _Trainer:
 
 
 @torch.no_grad()
-def predict(net: Net, shard: Shard, task: Task) -> npt.NDArray[np.float64]:
-    """Outputs of a shard's samples: probabilities, or standardised values, (m,)."""
+def predict(net: Net, shard: Shard, values: torch.Tensor, binary: bool) -> npt.NDArray[np.float64]:
+    """Outputs of a shard's samples: probabilities, or standardised values, (m,).
+
+    Args:
+        values: from `Inputs.values`, (variants, 4), on the network's device.
+    """
     made = []
     for first in range(0, len(shard.index), EVALUATED):
-        x = shard.features(slice(first, first + EVALUATED), task.values)
-        made.append(net(torch.from_numpy(x)).double())
+        x = _features(shard, slice(first, first + EVALUATED), values)
+        made.append(net(x).double().cpu())
     out = torch.cat(made) if made else torch.zeros(0, dtype=torch.float64)
-    found: npt.NDArray[np.float64] = (torch.sigmoid(out) if task.binary else out).numpy()
+    found: npt.NDArray[np.float64] = (torch.sigmoid(out) if binary else out).numpy()
     return found
+
+
+def _features(shard: Shard, rows: Ints | slice, values: torch.Tensor) -> torch.Tensor:
+    """What a network sees of some rows, on the device of ``values``: see `inputs.features`."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(shard.features(rows, values.numpy()))
+    planes = torch.tensor(shard.planes[rows].view(np.uint8), device=values.device)
+    others = torch.tensor(shard.covariates[rows], device=values.device)
+    return torch.cat([unpack(planes, values), others], dim=1)
+
+
+def unpack(planes: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Standardised doses, made on a GPU: a genotype travels to it as two bits, not as four bytes.
+
+    Args:
+        planes: of samples, as bytes, (m, 2, 8 words).
+        values: from `Inputs.values`, (variants, 4).
+
+    Returns:
+        (m, variants).
+    """
+    bits = torch.arange(8, dtype=torch.uint8, device=planes.device)
+    low, high = ((planes.unsqueeze(3) >> bits) & 1).flatten(2)[:, :, : len(values)].unbind(1)
+    first = torch.arange(len(values), device=planes.device) * 4
+    return values.take(first + (low + 2 * high))
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from geneai_spark.stored import Part
 
 #: Files that ranks leave for each other, and for the driver.
 CHECKPOINT, DONE, HISTORY, ERROR = "checkpoint.pt", "trained.pt", "history.json", "error-"
+GPUS = "spark.task.resource.gpu.amount"
 SSL = "pytorch.spark.distributor.ignoreSsl"
 _INTERVAL = 0.5  # seconds between looks at the history
 #: What a rank meets when another one is lost, or the network or storage fails in passing.
@@ -74,7 +75,7 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
     """Have ranks train; what rank 0 wrote.
 
     Args:
-        ranks: processes; 0: as many as the session has slots.
+        ranks: processes; 0: one a slot of the session or, in local mode, one a GPU if there is any.
         retries: how often training is started again after a rank was lost.
 
     Raises:
@@ -88,9 +89,12 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
     from geneai_spark.models import torch_net
 
     local = str(spark.sparkContext.master).split("[")[0] == "local"
+    if local and 0 < torch_net.gpus() < ranks:
+        print(f"{ranks} ranks and {torch_net.gpus()} GPUs: they train on CPUs", file=sys.stderr)
+    ranks = ranks or (torch_net.gpus() if local else slots_of(spark) or 0)
     ranks = ranks or spark.sparkContext.defaultParallelism
     check(spark, ranks, local=local)
-    gpu = not local and bool(spark.conf.get("spark.task.resource.gpu.amount", ""))
+    gpu = not local and has_gpus(spark)
     for attempt in range(retries + 1):
         _clear(task.folder)
         try:
@@ -135,6 +139,18 @@ def check(spark: SparkSession, ranks: int, *, local: bool) -> None:
             f"network that you trust and set spark.{SSL}=true, or use predictor=gblup"
         )
     check_slots(spark, ranks)
+
+
+def has_gpus(spark: SparkSession) -> bool:
+    """Whether tasks of this session have GPUs.
+
+    Raises:
+        ModelError: they share them, and NCCL wants one for each rank.
+    """
+    amount = float(spark.conf.get(GPUS, "0") or 0)
+    if amount != int(amount):
+        raise ModelError(f"{GPUS}={amount}: a rank needs a GPU of its own: set it to 1")
+    return amount > 0
 
 
 def check_slots(spark: SparkSession, ranks: int) -> None:

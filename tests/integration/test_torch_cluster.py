@@ -20,13 +20,17 @@ from pyspark.sql import SparkSession
 if importlib.util.find_spec("torch") is None:
     pytest.skip("no PyTorch: make extra-torch", allow_module_level=True)
 
+import torch
+
 from geneai_spark.features import doses as packing
-from geneai_spark.models import prediction
+from geneai_spark.models import prediction, torch_net
 from tests import torch_alone, torch_run
 from tests.conftest import ROOT
 from tests.integration.test_substrate_study import call, environment
+from tests.servers import cluster as cluster_server
 from tests.servers.cluster import Cluster
 
+gpu = pytest.mark.skipif(not torch_net.gpus(), reason="no GPU that PyTorch can use")
 SCRIPT = str(ROOT / "tests" / "torch_run.py")
 
 
@@ -83,3 +87,20 @@ def test_train__the_next_job_goes_on_with_a_training_that_failed(
     assert dead["killed"] == 1
     assert "training failed on " in dead["said"]
     same(dead, one, 1e-5)
+
+
+@gpu
+def test_train__the_driver_has_a_gpu(one: dict[str, Any], tmp_path: Path) -> None:
+    found = run([sys.executable], tmp_path, "gpu")["gpu"]
+    assert (one["device"], found["device"]) == ("CPU", torch.cuda.get_device_name())
+    same(found, one, 1e-3)
+
+
+@gpu
+def test_train__an_executor_has_a_gpu(one: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with cluster_server.start(folder, workers=1, gpu=True) as running:
+        found = run(running.submit, tmp_path, "gpu")["gpu"]
+    assert (one["device"], found["device"]) == ("CPU", torch.cuda.get_device_name())
+    same(found, one, 1e-3)

@@ -34,6 +34,7 @@ class Cluster:
         home: SPARK_HOME.
         folder: with its logs and its workers' folders.
         nodes: the workers' processes, for tests that kill one.
+        options: more of `submit`'s.
     """
 
     master: str
@@ -41,6 +42,7 @@ class Cluster:
     home: Path
     folder: Path
     nodes: tuple[subprocess.Popen[bytes], ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def submit(self) -> list[str]:
@@ -56,6 +58,7 @@ class Cluster:
             *("--conf", f"spark.pyspark.python={sys.executable}"),
             *("--conf", "spark.sql.shuffle.partitions=3"),
             *("--conf", "spark.databricks.delta.snapshotPartitions=1"),
+            *self.options,
         ]
 
     def workers(self) -> int:
@@ -72,8 +75,13 @@ def spark_home() -> Path:
 
 
 @contextmanager
-def start(folder: Path, memory: str = MEMORY) -> Iterator[Cluster]:
+def start(
+    folder: Path, memory: str = MEMORY, *, workers: int = WORKERS, gpu: bool = False
+) -> Iterator[Cluster]:
     """The cluster, with its logs and its workers' folders in ``folder``.
+
+    Args:
+        gpu: each worker has the machine's first GPU, and a task takes one.
 
     Raises:
         SetupError: no Java.
@@ -90,8 +98,19 @@ def start(folder: Path, memory: str = MEMORY) -> Iterator[Cluster]:
         "PYSPARK_PYTHON": sys.executable,
         "PATH": os.environ["PATH"],
     }
+    options: tuple[str, ...] = ()
+    if gpu:
+        script = folder / "gpus.sh"
+        script.write_text("""#!/bin/sh\necho '{"name": "gpu", "addresses": ["0"]}'\n""")
+        script.chmod(0o755)
+        env["SPARK_WORKER_OPTS"] = (
+            f"-Dspark.worker.resource.gpu.amount=1 "
+            f"-Dspark.worker.resource.gpu.discoveryScript={script}"
+        )
+        for who in ("executor", "task"):
+            options += ("--conf", f"spark.{who}.resource.gpu.amount=1")
     port, web = free_ports(2)
-    cluster = Cluster(f"spark://{HOST}:{port}", f"http://{HOST}:{web}", home, folder)
+    cluster = Cluster(f"spark://{HOST}:{port}", f"http://{HOST}:{web}", home, folder, (), options)
     spark_class = str(home / "bin" / "spark-class")
     deploy = "org.apache.spark.deploy"
     master = [spark_class, f"{deploy}.master.Master", "--host", HOST]
@@ -102,11 +121,11 @@ def start(folder: Path, memory: str = MEMORY) -> Iterator[Cluster]:
     with ExitStack() as stack:
         process = stack.enter_context(running(master, log, env))
         nodes = []
-        for number in range(WORKERS):
+        for number in range(workers):
             work = str(folder / f"worker{number}")
             command = [*worker, "--work-dir", work, cluster.master]
             nodes.append(stack.enter_context(running(command, folder / f"worker{number}.log", env)))
-        wait_for(lambda: cluster.workers() == WORKERS, process, log)
+        wait_for(lambda: cluster.workers() == workers, process, log)
         yield replace(cluster, nodes=tuple(nodes))
 
 
