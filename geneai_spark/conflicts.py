@@ -103,6 +103,20 @@ def steady(look: Callable[P, T]) -> Callable[P, T]:
     return patient
 
 
+def surely(store: Callable[[], None], is_stored: Callable[[], bool]) -> None:
+    """Store something once, and again where an answer of S3 was cut short before it was stored."""
+    for number in range(STEADY - 1):
+        try:
+            return store()
+        except Exception as error:
+            if not is_cut(error):
+                raise
+            if steady(is_stored)():
+                return None
+        time.sleep(_pause(number))
+    return store()
+
+
 def is_cut(error: Exception) -> bool:
     """Whether an answer of S3 was cut short, or the way to it broke."""
     first = error.__cause__ if isinstance(error, StorageError) else error

@@ -294,9 +294,12 @@ def write(
     if table.open_columns and {n.lower() for n in df.columns} - {n.lower() for n in stored.names}:
         writer = writer.option("mergeSchema", "true")
 
+    def is_stored() -> bool:
+        return _marked(spark, table, warehouse, mark, before or 0) is not None
+
     def save() -> None:
         with conflicts.explained(f"table {table.name!r}"):
-            writer.save(uri)
+            conflicts.surely(lambda: writer.save(uri), is_stored)
 
     with _plain_binaries(spark, df.schema):
         conflicts.retried(save)
@@ -560,15 +563,24 @@ def _same_types(table: Table, stored: StructType, new: StructType) -> None:
         raise TableError(f"table {table.name!r}: {'; '.join(told)}")
 
 
+def _marked(
+    spark: SparkSession, table: Table, warehouse: str, mark: str, after: int
+) -> Mapping[str, Any] | None:
+    """What the log tells of the commit, later than version ``after``, that carries ``mark``."""
+    info = commits.find(spark, path(warehouse, table), folder(warehouse, table), mark, after)
+    if info is not None:
+        return info
+    history = delta_table(spark, table, warehouse).history(50)
+    rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
+    found: Mapping[str, Any] | None = rows[0].asDict() if rows else None
+    return found
+
+
 def _commit(spark: SparkSession, table: Table, warehouse: str, mark: str, after: int) -> Commit:
     """Find the commit, later than version ``after``, that carries ``mark``: others may have
     committed since.
     """
-    info = commits.find(spark, path(warehouse, table), folder(warehouse, table), mark, after)
-    if info is None:
-        history = delta_table(spark, table, warehouse).history(50)
-        rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
-        info = rows[0].asDict() if rows else None
+    info = _marked(spark, table, warehouse, mark, after)
     if info is None:  # nothing to add and nothing to remove: Delta makes no commit
         return Commit(written_version(spark, table, warehouse), 0, 0, 0)
     figures = dict(info["operationMetrics"] or {})

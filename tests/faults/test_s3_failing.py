@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,39 @@ def test_s3__tables_are_those_of_an_undisturbed_run(
     print(done)
     total = sum(done.values())
     assert 0.1 * total < total - done["passed"] and set(FAULTS) <= set(done)
+
+
+class Seventh(random.Random):
+    """Whose every seventh number is 0, and all others 1."""
+
+    drawn = 0
+
+    def random(self) -> float:
+        self.drawn += 1
+        return float(self.drawn % 7 != 0)
+
+
+def test_spark__writes_go_on_where_listings_are_cut_short(
+    spark: SparkSession, proxy: Proxy
+) -> None:
+    """Neither Amazon's library nor Hadoop asks again for a listing that ends in the middle."""
+    proxy.share = 0
+    home = f"s3a://{BUCKET}/cut"
+    rows = store.from_rows(
+        spark, [{"cohort": "c", "sampleId": f"S{i}"} for i in range(5)], tables.SAMPLES
+    )
+    store.replace(rows, tables.SAMPLES, home, Where.of(cohort="c"))
+    first = store.version(spark, tables.SAMPLES, home)
+    assert first is not None
+    proxy.of, proxy.faults, proxy.share, proxy.chance = "list-type=2", ("cut",), 0.5, Seventh()
+    for _ in range(8):
+        store.append(rows, tables.SAMPLES, home)
+    proxy.share = 0
+    print(dict(proxy.done))
+    assert proxy.done["cut"] > 8
+    # Each was stored once: also where it was its own commit's end that was not heard.
+    assert store.version(spark, tables.SAMPLES, home) == first + 8
+    assert store.read(spark, tables.SAMPLES, home).count() == 9 * 5
 
 
 def test_python__goes_on_where_half_of_requests_fail(

@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,19 +38,23 @@ class Proxy:
         endpoint: its URL.
         done: how many requests met which fault; those that met none under ``passed``.
         share: of the requests, how many meet one; may be changed.
+        faults: which they meet; may be changed.
+        of: only requests meet one whose path contains this; may be changed.
     """
 
     endpoint: str = ""
     done: Counter[str] = field(default_factory=Counter)
     share: float = SHARE
+    faults: Sequence[str] = FAULTS
+    of: str = ""
     chance: random.Random = field(default_factory=lambda: random.Random(11))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def draw(self) -> str:
+    def draw(self, path: str) -> str:
         """What the next request meets."""
         with self.lock:
-            fails = self.chance.random() < self.share
-            fault = self.chance.choice(FAULTS) if fails else "passed"
+            fails = self.of in path and self.chance.random() < self.share
+            fault = self.chance.choice(self.faults) if fails else "passed"
             self.done[fault] += 1
             return fault
 
@@ -72,7 +76,7 @@ def start(upstream: str) -> Iterator[Proxy]:
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            fault = proxy.draw()
+            fault = proxy.draw(self.path)
             body = self.body()
             if fault == "late":
                 time.sleep(DELAY)
