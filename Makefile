@@ -184,6 +184,10 @@ bench-forest: setup $(VENV)/.dev ## the random forest by samples and variants, b
 bench-prediction: setup $(VENV)/.extras ## networks beside GBLUP and ridge, on simulated traits
 	$(BIN)/python benchmarks/prediction.py
 
+.PHONY: bench-network
+bench-network: setup $(VENV)/.extras ## a network on a GPU, beside the CPU and plain PyTorch
+	$(BIN)/python benchmarks/network.py
+
 VARIANTSPARK := .cache/peers/variantspark
 
 $(VARIANTSPARK)/.complete: benchmarks/requirements-variantspark.txt benchmarks/mend_jar.py

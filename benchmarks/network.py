@@ -32,7 +32,7 @@ from geneai_spark.models import torch_net
 from geneai_spark.models.torch_spark import Task
 from geneai_spark.stored import Part
 
-POINTS = ("20000x10000", "100000x10000", "100000x10000x4096-1024")
+POINTS = ("20000x10000", "100000x10000")
 WHO = ("gpu", "cpu", "plain", "loader")
 EQUAL = {"cohort": "bench", "model": "net"}
 EPOCHS = {"gpu": 6, "cpu": 2, "plain": 6, "loader": 2}
