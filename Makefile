@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-ann
 # uv takes a quarter of pip's time (half a minute instead of two), and is told of pip's mirror; pip
 # itself goes everywhere, and has settings that uv does not know.
 define install
-url="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}"; \
+@url="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}"; \
 $(BIN)/uv pip install -q --python $(BIN)/python $${url:+--index-url "$$url"} $(1) || $(PIP) install $(1)
 endef
 
