@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import urllib.request
 from collections.abc import Iterator
@@ -22,15 +23,21 @@ from tests.vcf_files import bgzf, text
 
 pytestmark = pytest.mark.slow
 
-BUCKET = "failing"  # Hadoop keeps an endpoint for each bucket: one that no other test uses
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def bucket() -> str:
+    """Hadoop keeps an endpoint for each bucket: one that no other test uses."""
+    return f"failing{next(_NUMBERS)}"
 
 
 @pytest.fixture
 def proxy(
-    spark: SparkSession, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, s3: S3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Proxy]:
     """A failing way to S3, which this process, Spark and its tasks go."""
-    put = urllib.request.Request(f"{s3.endpoint}/{BUCKET}", method="PUT")
+    put = urllib.request.Request(f"{s3.endpoint}/{bucket}", method="PUT")
     urllib.request.urlopen(put, timeout=30).close()
     keys = tmp_path / "keys"
     keys.write_text(
@@ -61,7 +68,7 @@ def proxy(
 
 
 def test_s3__tables_are_those_of_an_undisturbed_run(
-    spark: SparkSession, proxy: Proxy, tmp_path: Path
+    spark: SparkSession, proxy: Proxy, bucket: str, tmp_path: Path
 ) -> None:
     people = [f"S{i}" for i in range(300)]
     files = {
@@ -69,13 +76,13 @@ def test_s3__tables_are_those_of_an_undisturbed_run(
         "b.vcf": text(people, records=100, first=2000, seed=4).encode(),
     }
     for name, data in files.items():
-        filesystems.write(f"s3://{BUCKET}/in/{name}", data)
+        filesystems.write(f"s3://{bucket}/in/{name}", data)
         (tmp_path / name).write_bytes(data)
     ingest_variants(spark, str(tmp_path / "wh"), str(tmp_path / "*.vcf*"))
-    home = f"s3a://{BUCKET}/tables"
-    ingest_variants(spark, home, f"s3://{BUCKET}/in/*.vcf*")
+    home = f"s3a://{bucket}/tables"
+    ingest_variants(spark, home, f"s3://{bucket}/in/*.vcf*")
     # By Spark: rows of the two share a Parquet file, and those of one are written anew.
-    for where, at in ((home, f"s3://{BUCKET}/in"), (str(tmp_path / "wh"), str(tmp_path))):
+    for where, at in ((home, f"s3://{bucket}/in"), (str(tmp_path / "wh"), str(tmp_path))):
         rows = store.read(spark, tables.VARIANTS, where)
         source = filesystems.source_id(f"{at}/b.vcf")
         store.replace(
@@ -106,11 +113,11 @@ class Seventh(random.Random):
 
 
 def test_spark__writes_go_on_where_listings_are_cut_short(
-    spark: SparkSession, proxy: Proxy
+    spark: SparkSession, proxy: Proxy, bucket: str
 ) -> None:
     """Neither Amazon's library nor Hadoop asks again for a listing that ends in the middle."""
     proxy.share = 0
-    home = f"s3a://{BUCKET}/cut"
+    home = f"s3a://{bucket}/cut"
     rows = store.from_rows(
         spark, [{"cohort": "c", "sampleId": f"S{i}"} for i in range(5)], tables.SAMPLES
     )
