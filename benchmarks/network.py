@@ -30,7 +30,7 @@ from geneai_spark import tables
 from geneai_spark.features import dose_kernels, doses
 from geneai_spark.models import torch_net
 from geneai_spark.models.torch_spark import Task
-from geneai_spark.stored import Part
+from geneai_spark.parquet_parts import Part
 
 POINTS = ("20000x10000", "100000x10000")
 WHO = ("gpu", "cpu", "plain", "loader")

@@ -30,8 +30,8 @@ from geneai_spark import registry, store, tables
 from geneai_spark.errors import SetupError
 from geneai_spark.features import doses
 from geneai_spark.models import comparison, metrics
+from geneai_spark.models.estimates import Estimate
 from geneai_spark.models.examples import Split, split
-from geneai_spark.models.metrics import Estimate
 from geneai_spark.selection import select
 from geneai_spark.session import get_session
 

@@ -14,32 +14,22 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from pyspark.sql.types import StructType
 
-from geneai_spark import filesystems, store, tasks
+from geneai_spark import store, tasks
+from geneai_spark.parquet_parts import Part, are_small, group_sizes, read
 from geneai_spark.staging import FileWriter, StagedFile
 from geneai_spark.table import ALL, Table, Where
 from geneai_spark.tasks import Batches
 
 T = TypeVar("T")
 
-BATCH_BYTES = 4_000_000  # fits the processor's cache
 TASK_BYTES = 64 << 20  # stored bytes of a task, at most
-SMALL_BYTES, SMALL_ROWS, SMALL_FILES = 8 << 20, 100_000, 64  # of a table that the driver may hold
 _FOOTERS = 1000  # files whose row groups are looked up; more are a task each
-
-
-class Part(NamedTuple):
-    """Row groups of a file that a task reads; None: all of them."""
-
-    uri: str
-    groups: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -288,7 +278,7 @@ def latest(spark: SparkSession, table: Table, warehouse: str) -> tuple[DataFrame
     if held is None:
         version = store.version(spark, table, warehouse)
         return store.read(spark, table, warehouse, version), version or 0
-    if not _is_small(held.uris):
+    if not are_small(held.uris):
         return held.rows, held.version
     parts = tuple(Part(uri, None) for uri in sorted(held.uris))
     rows = StoredRows(spark, parts, held.rows.schema, {}, held.version).table()
@@ -300,26 +290,6 @@ def latest_or_empty(spark: SparkSession, table: Table, warehouse: str) -> DataFr
     if store.exists(spark, table, warehouse):
         return latest(spark, table, warehouse)[0]
     return store.from_rows(spark, [], table)
-
-
-def _is_small(uris: Sequence[str]) -> bool:
-    """By what the rows are when read: genotypes of rare variants are a hundredth of it stored."""
-    if len(uris) > SMALL_FILES:
-        return False
-    with ThreadPoolExecutor(16) as pool:
-        footers = list(pool.map(_footer, uris))
-    groups = [each.row_group(i) for each in footers for i in range(each.num_row_groups)]
-    size = sum(int(group.total_byte_size) for group in groups)
-    rows = sum(int(group.num_rows) for group in groups)
-    return size <= SMALL_BYTES and rows <= SMALL_ROWS
-
-
-def _footer(uri: str) -> Any:
-    source = filesystems.open_arrow(uri)
-    try:
-        return pq.read_metadata(source)
-    finally:
-        source.close()
 
 
 def collect(
@@ -347,65 +317,6 @@ def collect(
     return df.select(*names).toArrow()
 
 
-def read(part: Part, schema: pa.Schema, equal: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    """Batches of some row groups with the columns of ``schema``; absent ones are null."""
-    source = filesystems.open_arrow(part.uri)
-    try:
-        file = pq.ParquetFile(source)
-        found = set(file.schema_arrow.names)
-        names = [*dict.fromkeys([*schema.names, *equal])]
-        here = [name for name in names if name in found]
-        groups = range(file.num_row_groups) if part.groups is None else part.groups
-        sizes = [file.metadata.row_group(g) for g in groups]
-        rows = sum(size.num_rows for size in sizes)
-        each = sum(size.total_byte_size for size in sizes) / max(rows, 1)
-        step = max(16, int(BATCH_BYTES / max(each, 1)))
-        for batch in file.iter_batches(step, row_groups=list(groups), columns=here):
-            for name, value in equal.items():
-                same = pc.equal(batch.column(name), value)
-                if not pc.all(same).as_py():
-                    batch = batch.filter(same)
-            if batch.num_rows:
-                yield pa.RecordBatch.from_arrays(
-                    [_column(batch, field, found) for field in schema], schema=schema
-                )
-    finally:
-        source.close()
-
-
-class Group(NamedTuple):
-    """A row group of a stored file: its bytes when read, all columns, its rows, and some columns of
-    those rows that are equal to what was asked for.
-    """
-
-    part: Part
-    size: int
-    rows: int
-    table: pa.Table
-
-
-def groups(part: Part, schema: pa.Schema, equal: Mapping[str, str]) -> Iterator[Group]:
-    """Row group by row group, the columns of ``schema``: for those that are small."""
-    source = filesystems.open_arrow(part.uri)
-    try:
-        file = pq.ParquetFile(source)
-        numbers = range(file.num_row_groups) if part.groups is None else part.groups
-    finally:
-        source.close()
-    for number in numbers:
-        told = file.metadata.row_group(number)
-        one = Part(part.uri, (number,))
-        table = pa.Table.from_batches(list(read(one, schema, equal)), schema)
-        yield Group(one, told.total_byte_size, told.num_rows, table)
-
-
-def _column(batch: pa.RecordBatch, field: pa.Field, found: set[str]) -> pa.Array:
-    if field.name not in found:
-        return pa.nulls(batch.num_rows, field.type)
-    column = batch.column(field.name)
-    return column if column.type == field.type else column.cast(field.type)
-
-
 def _parts(spark: SparkSession, uris: Sequence[str]) -> Iterator[Part]:
     """Cut files at row groups, so that each core has something to do and no task too much."""
     cores = spark.sparkContext.defaultParallelism
@@ -413,7 +324,7 @@ def _parts(spark: SparkSession, uris: Sequence[str]) -> Iterator[Part]:
         yield from (Part(uri, None) for uri in uris)
         return
     with ThreadPoolExecutor(16) as pool:
-        footers = list(pool.map(_group_sizes, uris))
+        footers = list(pool.map(group_sizes, uris))
     share = sum(map(sum, footers)) // cores + 1
     limit = min(max(share, 1 << 20), TASK_BYTES)
     for uri, sizes in zip(uris, footers, strict=True):
@@ -427,12 +338,3 @@ def _parts(spark: SparkSession, uris: Sequence[str]) -> Iterator[Part]:
             room -= size
         if held:
             yield Part(uri, tuple(held))
-
-
-def _group_sizes(uri: str) -> list[int]:
-    metadata = _footer(uri)
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    return [
-        sum(group.column(c).total_compressed_size for c in range(group.num_columns))
-        for group in groups
-    ]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from geneai_spark import filesystems, stored
+from geneai_spark import filesystems, parquet_parts
 from geneai_spark.errors import TableError
 from geneai_spark.export.ranges import Key, Task, overlaps
 from geneai_spark.formats import tabix_build, vcf_text
@@ -66,7 +66,7 @@ def write_task(plan: Plan, task: Task, number: int) -> Written | None:
     batches = [
         kept
         for part in task.parts
-        for batch in stored.read(part, plan.schema, plan.equal)
+        for batch in parquet_parts.read(part, plan.schema, plan.equal)
         if (kept := _within(plan, batch, task.low, task.high)).num_rows
     ]
     return write(plan, _sorted(plan, batches), number)

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from geneai_spark import stored, tasks
+from geneai_spark import tasks
 from geneai_spark.genome import Interval
-from geneai_spark.stored import Part, StoredRows
+from geneai_spark.parquet_parts import Group, Part, groups
+from geneai_spark.stored import StoredRows
 
 #: A place in the order: number of the contig, 0-based first base.
 Key: TypeAlias = tuple[int, int]
@@ -61,8 +62,8 @@ def pieces(rows: StoredRows, regions: Sequence[Interval] | None) -> list[Piece]:
     equal = dict(rows.equal)
 
     def each(parts: Iterable[Part]) -> list[Piece]:
-        groups = (one for part in parts for one in stored.groups(part, schema, equal))
-        return [piece for group in groups for piece in _pieces(group, regions)]
+        held = (one for part in parts for one in groups(part, schema, equal))
+        return [piece for group in held for piece in _pieces(group, regions)]
 
     parts = rows.parts
     if len(parts) <= _DRIVER_PARTS:
@@ -75,7 +76,7 @@ def pieces(rows: StoredRows, regions: Sequence[Interval] | None) -> list[Piece]:
     return tasks.fold(numbers, work, operator.add, tasks=len(parts)) or []
 
 
-def _pieces(group: stored.Group, regions: Sequence[Interval] | None) -> list[Piece]:
+def _pieces(group: Group, regions: Sequence[Interval] | None) -> list[Piece]:
     table = group.table
     if regions is not None:
         table = table.filter(overlaps(table, regions))

@@ -27,8 +27,9 @@ from geneai_spark.models import (
 from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.directory import Contents
 from geneai_spark.models.family import KEYS, Study, Trained, Wanted
-from geneai_spark.models.forest import ForestOptions, Grown, Source
+from geneai_spark.models.forest import ForestOptions, Grown
 from geneai_spark.models.forest_covariates import Beside, Levels
+from geneai_spark.models.forest_search import Source
 from geneai_spark.models.inputs import InputOptions
 
 FOREST = "forest"

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from geneai_spark.features import dose_kernels
 from geneai_spark.features.doses import Planes
-from geneai_spark.models import forest
-from geneai_spark.models.forest import Best, Ints, Level, Source
+from geneai_spark.models import forest_search
+from geneai_spark.models.forest_search import Best, Ints, Level, Source
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
@@ -84,11 +84,11 @@ class Beside:
     def best(self, level: Level) -> Best:
         """The best split of each node among all of them."""
         first = self._source.n_variants
-        own = forest.search_block(self._planes, first, 0, level._replace(rate=1.0))
-        beside = forest.parted(
+        own = forest_search.search_block(self._planes, first, 0, level._replace(rate=1.0))
+        beside = forest_search.parted(
             own, self._planes, np.where(own.which < 0, -1, own.which - first), level
         )
-        return forest.best_of(self._source.best(level), beside, level)
+        return forest_search.best_of(self._source.best(level), beside, level)
 
     def take(self, variants: Ints) -> Planes:
         """Planes of some of them, ascending numbers."""

@@ -14,8 +14,8 @@ from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 from geneai_spark import tasks
 from geneai_spark.features import doses as packing
 from geneai_spark.features.doses import Hold, Planes
-from geneai_spark.models import forest
-from geneai_spark.models.forest import BLOCK, Best, Block, Ints, Level
+from geneai_spark.models import forest, forest_search
+from geneai_spark.models.forest_search import BLOCK, Best, Block, Ints, Level, Local
 from geneai_spark.tasks import Batches
 
 #: In this order variants are numbered.
@@ -94,7 +94,7 @@ class Spread:
 
         def work(batches: Batches) -> Best | None:
             blocks = sorted(_read(batches, words), key=lambda block: block.number)
-            found = forest.search(blocks, level)
+            found = forest_search.search(blocks, level)
             variants = np.unique(found.which[found.which >= 0])
             parts = [
                 planes[own - number * BLOCK]
@@ -103,10 +103,10 @@ class Spread:
             ]
             empty = np.empty((0, 2, words), np.uint64)
             row = np.where(found.which >= 0, np.searchsorted(variants, found.which), -1)
-            return forest.parted(found, np.concatenate([empty, *parts]), row, level)
+            return forest_search.parted(found, np.concatenate([empty, *parts]), row, level)
 
         def merge(one: Best, other: Best) -> Best:
-            return forest.best_of(one, other, level)
+            return forest_search.best_of(one, other, level)
 
         told = tasks.fold(self._held, work, merge, tasks=self._tasks)
         assert told is not None
@@ -135,11 +135,11 @@ class Spread:
         return planes[np.argsort(numbers)]
 
 
-def local(held: DataFrame, words: int, threads: int) -> forest.Local:
+def local(held: DataFrame, words: int, threads: int) -> Local:
     """All blocks in this process."""
     found = held.toArrow().sort_by("block")
     planes = [block.planes for block in _read(found.to_batches(), words)]
-    return forest.Local(np.concatenate(planes), threads)
+    return Local(np.concatenate(planes), threads)
 
 
 def keys(numbered: DataFrame) -> pa.Table:

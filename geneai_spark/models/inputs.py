@@ -22,14 +22,15 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
-from geneai_spark import store, stored, tables
+from geneai_spark import parquet_parts, store, stored, tables
 from geneai_spark.config import option
 from geneai_spark.errors import InputError, StorageError
 from geneai_spark.features import dose_kernels
 from geneai_spark.features import doses as packing
 from geneai_spark.features.doses import Planes
 from geneai_spark.models.family import KEYS, Study
-from geneai_spark.stored import Computed, Part
+from geneai_spark.parquet_parts import Part
+from geneai_spark.stored import Computed
 from geneai_spark.table import Where
 from geneai_spark.tasks import Batches, fold
 
@@ -334,7 +335,7 @@ def read(places: Sequence[Part], equal: Mapping[str, str], *, planes: bool = Tru
     """
     names = [*_LABELS, *(["doses", "covariates"] if planes else [])]
     schema = pa.schema([to_arrow_schema(tables.EXAMPLES.schema).field(name) for name in names])
-    found = [batch for part in places for batch in stored.read(part, schema, equal)]
+    found = [batch for part in places for batch in parquet_parts.read(part, schema, equal)]
     table = pa.Table.from_batches(found, schema).sort_by(_LABELS[0])
     index, split, label = (table.column(name).to_numpy(zero_copy_only=False) for name in _LABELS)
     doses, others = np.empty((len(table), 2, 0), np.uint64), np.empty((len(table), 0), np.float32)

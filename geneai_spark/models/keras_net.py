@@ -27,7 +27,7 @@ from geneai_spark.features.doses import Planes
 from geneai_spark.models import inputs
 from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.inputs import Inputs
-from geneai_spark.stored import Part
+from geneai_spark.parquet_parts import Part
 
 BACKENDS = {"tensorflow": "tensorflow", "torch": "torch"}  # Keras' name -> package
 FORMATS = ("keras", "h5")

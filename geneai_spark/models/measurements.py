@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from geneai_spark import tables
 from geneai_spark.models.comparison import CHANCE, NAMES, verdict
+from geneai_spark.models.estimates import Estimate
 from geneai_spark.models.family import Study
-from geneai_spark.models.metrics import Classification, Estimate, Regression
+from geneai_spark.models.metrics import Classification, Regression
 
 Measured: TypeAlias = Classification | Regression
 

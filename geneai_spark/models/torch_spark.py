@@ -25,7 +25,7 @@ from pyspark.sql import SparkSession
 
 from geneai_spark import filesystems
 from geneai_spark.errors import ModelError, SetupError
-from geneai_spark.stored import Part
+from geneai_spark.parquet_parts import Part
 
 #: Files that ranks leave for each other, and for the driver.
 CHECKPOINT, DONE, HISTORY, ERROR = "checkpoint.pt", "trained.pt", "history.json", "error-"

@@ -17,7 +17,7 @@ from geneai_spark.errors import InputError, SchemaConflictError, StorageError
 from geneai_spark.export import ExportOptions, export_variants, joining, ranges, variants
 from geneai_spark.formats import tabix, tabix_build, vcf_meta
 from geneai_spark.ingest import ingest_variants
-from geneai_spark.stored import Part
+from geneai_spark.parquet_parts import Part
 from tests.conftest import requires
 from tests.vcf_files import text, write
 

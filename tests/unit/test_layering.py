@@ -21,7 +21,7 @@ LAYERS = (
     ("genotypes", "simulation"),
     ("runtime", "cohorts", "conf"),
     ("session", "filesystems", "jvm"),
-    ("staging", "tasks", "conflicts"),
+    ("staging", "parquet_parts", "tasks", "conflicts"),
     ("commits",),
     ("store", "progress"),
     ("stored", "upkeep"),

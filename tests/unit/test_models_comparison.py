@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import r2_score, roc_auc_score
 
 from geneai_spark.models.comparison import chance, difference, verdict
-from geneai_spark.models.metrics import Estimate
+from geneai_spark.models.estimates import Estimate
 
 RNG = np.random.default_rng(3)
 TRUTH = (RNG.random(90) < 0.4).astype(float)

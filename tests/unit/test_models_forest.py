@@ -10,9 +10,10 @@ from sklearn.tree import DecisionTreeClassifier
 
 from geneai_spark.errors import InputError
 from geneai_spark.features import doses as packing
-from geneai_spark.models import forest, forest_spark, loci
+from geneai_spark.models import forest, forest_search, forest_spark, loci
 from geneai_spark.models import forest_kernels as kernels
-from geneai_spark.models.forest import BLOCK, Block, ForestOptions, Level, Local
+from geneai_spark.models.forest import ForestOptions
+from geneai_spark.models.forest_search import BLOCK, Block, Level, Local
 from tests import structured
 
 
@@ -55,7 +56,7 @@ def test_search__finds_the_best_of_all_splits(n_node):
     best = max(expected, key=expected.__getitem__)
     place = [np.array([i]) for i in (0, n_cases, n_node)]
     level = Level(members, *place, np.array([7], np.uint64), 1.0, 5)
-    found = forest.search([Block(0, planes_of(made))], level)
+    found = forest_search.search([Block(0, planes_of(made))], level)
     assert (found.which[0], found.cut[0]) == best
     assert found.gain[0] == pytest.approx(expected[best])
 
@@ -69,7 +70,7 @@ def test_search__draws_each_variant_at_the_rate():
     begin = np.arange(nodes) * 8
     keys = np.random.default_rng(3).integers(0, 2**63, nodes).astype(np.uint64)
     level = Level(members, begin, begin + 4, begin + 8, keys, 0.25, 1)
-    found = forest.search([Block(0, planes_of(made))], level)
+    found = forest_search.search([Block(0, planes_of(made))], level)
     hits = int((found.which == 700).sum())
     assert stats.binomtest(hits, nodes, 0.25).pvalue > 1e-4
     assert hits + int((found.which == -1).sum()) == nodes

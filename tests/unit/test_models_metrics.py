@@ -15,7 +15,7 @@ from sklearn import metrics as sklearn
 from statsmodels.stats.proportion import proportion_confint
 
 from geneai_spark.errors import InputError
-from geneai_spark.models import metrics
+from geneai_spark.models import estimates
 from geneai_spark.models.metrics import as_numbers, by_group, classification, regression, text
 
 Z = stats.norm.ppf(0.975)
@@ -141,7 +141,7 @@ def test_classification__any_study_has_sound_numbers(pairs):
     )
     assert np.isfinite(slope).all() == overlap
     if overlap:
-        logit = special.logit(np.clip(score, metrics.EDGE, 1 - metrics.EDGE))
+        logit = special.logit(np.clip(score, estimates.EDGE, 1 - estimates.EDGE))
         p = special.expit(found.calibration_intercept.value + slope.value * logit)
         assert (truth - p).sum() == pytest.approx(0, abs=1e-5)  # the score equations
         assert (logit * (truth - p)).sum() == pytest.approx(0, abs=1e-4)

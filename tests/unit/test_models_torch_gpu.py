@@ -19,7 +19,7 @@ from geneai_spark import tables  # noqa: E402
 from geneai_spark.features import doses as packing  # noqa: E402
 from geneai_spark.models import inputs, torch_net  # noqa: E402
 from geneai_spark.models.torch_spark import Task  # noqa: E402
-from geneai_spark.stored import Part  # noqa: E402
+from geneai_spark.parquet_parts import Part  # noqa: E402
 from tests import torch_alone  # noqa: E402
 
 N, M, COVARIATES = 1000, 150, 2  # of variants no multiple of 64

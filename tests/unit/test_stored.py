@@ -13,10 +13,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from geneai_spark import commits, staging, store, stored, tables
+from geneai_spark import commits, parquet_parts, staging, store, stored, tables
 from geneai_spark.errors import ConflictError, TableError
 from geneai_spark.ingest import ingest_variants
-from geneai_spark.stored import Part, StoredRows, read, stored_rows
+from geneai_spark.parquet_parts import Part, read
+from geneai_spark.stored import StoredRows, stored_rows
 from geneai_spark.table import Where
 from tests.vcf_files import text, write
 
@@ -86,11 +87,23 @@ def test_latest__a_large_table_is_left_to_spark(
     expected = collected(store.read(spark, tables.VARIANTS, home))
     for name in ("SMALL_BYTES", "SMALL_ROWS", "SMALL_FILES"):
         with monkeypatch.context() as small:
-            small.setattr(stored, name, 1)
+            small.setattr(parquet_parts, name, 1)
             df, version = stored.latest(spark, tables.VARIANTS, home)
         assert df.inputFiles() and version == store.version(spark, tables.VARIANTS, home)
         assert collected(df) == expected
     assert stored.latest(spark, tables.VARIANTS, home)[0].inputFiles() == []
+
+
+def test_are_small__by_what_rows_are_when_read(tmp_path: Path) -> None:
+    rows = pa.table({"doses": [bytes(10_000)] * 1200})  # as packed genotypes of rare variants
+    uris = []
+    for i in range(2):
+        path = tmp_path / f"{i}.parquet"
+        pq.write_table(rows.slice(i * 900, 900), path, compression="zstd", use_dictionary=False)
+        uris.append(path.as_uri())
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 100_000
+    assert not parquet_parts.are_small(uris[:1])  # nine million bytes; of the other three
+    assert parquet_parts.are_small(uris[1:])
 
 
 def test_stored_rows__as_spark_reads_them(spark: SparkSession, home: str) -> None:
