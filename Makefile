@@ -6,19 +6,12 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check -q
 SYSTEM := deployment/deployment_scripts/setup.sh
+INSTALL := $(SYSTEM) pip $(VENV)
 OTHERS := tensorflow mlflow classifiers serving notebooks kerberos
 EXTRAS := torch $(OTHERS)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command "make lock" pyproject.toml
-
-# uv takes a quarter of pip's time (half a minute instead of two), and is told of pip's mirror; pip
-# itself goes everywhere, and has settings that uv does not know.
-define install
-@url="$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}"; \
-$(BIN)/uv pip install -q --python $(BIN)/python $${url:+--index-url "$$url"} $(1) || $(PIP) install $(1)
-endef
 
 # What does not wait for one another is done side by side: downloads, compilers.
 TOGETHER := --no-print-directory -j3
@@ -41,20 +34,20 @@ $(BIN)/python:
 
 $(VENV)/.core: requirements/core.txt pyproject.toml setup.py | $(BIN)/python
 	@echo "setup: installing Python packages"
-	$(PIP) install $$(grep '^uv==' requirements/dev.txt) || true
-	$(call install,--no-deps -r requirements/core.txt)
-	$(call install,--no-deps -e .)
+	@$(INSTALL) $$(grep '^uv==' requirements/dev.txt) || echo "setup: pip does without uv"
+	@$(INSTALL) --no-deps -r requirements/core.txt
+	@$(INSTALL) --no-deps -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.core
 	@echo "setup: installing test tools"
-	$(call install,--no-deps -r requirements/dev.txt)
+	@$(INSTALL) --no-deps -r requirements/dev.txt
 	@touch $@
 
 TESTED := $(foreach extra,torch tensorflow mlflow classifiers,requirements/$(extra).txt)
 $(VENV)/.extras: $(TESTED) $(VENV)/.dev
 	@echo "setup: installing PyTorch, TensorFlow, MLflow, xgboost"
-	$(call install,$(TESTED:%=-r %))
+	@$(INSTALL) $(TESTED:%=-r %)
 	@touch $@
 
 $(VENV)/.java: | $(BIN)/python
@@ -82,10 +75,10 @@ classes: setup $(VENV)/.classes ## commands start some seconds earlier (190 MB, 
 
 .PHONY: extra-torch $(OTHERS:%=extra-%)
 extra-torch: setup ## add PyTorch, for networks (some 6 GB)
-	$(call install,-r requirements/torch.txt)
+	@$(INSTALL) -r requirements/torch.txt
 
 $(OTHERS:%=extra-%): extra-%: setup ## (extra-mlflow, extra-serving, …) add an optional part
-	$(call install,-r requirements/$*.txt)
+	@$(INSTALL) -r requirements/$*.txt
 
 .PHONY: jars
 jars: $(VENV)/.core $(VENV)/.java ## resolve Spark's jars again
@@ -128,7 +121,7 @@ doctor: setup ## check this machine, and say how to mend it
 .PHONY: wheel
 wheel: $(VENV)/.core ## dist/*.whl, and dist/geneai_spark.zip for spark-submit --py-files
 	rm -rf build dist
-	$(PIP) wheel --no-deps -w dist .
+	$(BIN)/pip --disable-pip-version-check -q wheel --no-deps -w dist .
 	cp dist/geneai_spark-*.whl dist/geneai_spark.zip
 
 .PHONY: hdfs s3 cluster

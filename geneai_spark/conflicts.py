@@ -22,9 +22,8 @@ P = ParamSpec("P")
 TRIES = 20
 STEADY = 6  # times that a look at a table is taken while storage fails in passing
 #: What Java throws where an answer is cut short while it is parsed, or the connection is lost.
-_CUT = frozenset(
-    ["java.io.UncheckedIOException", "java.net.SocketException", "java.net.SocketTimeoutException"]
-)
+_UNCHECKED = "java.io.UncheckedIOException"
+_CUT = frozenset([_UNCHECKED, "java.net.SocketException", "java.net.SocketTimeoutException"])
 _CALM = 0.05, 2.0  # seconds between tries: at first, doubled each time, at most
 
 
@@ -104,24 +103,42 @@ def steady(look: Callable[P, T]) -> Callable[P, T]:
 
 
 def surely(store: Callable[[], None], is_stored: Callable[[], bool]) -> None:
-    """Store something once, and again where an answer of S3 was cut short before it was stored."""
-    for number in range(STEADY - 1):
+    """Store something once, and again where a listing of S3 was cut short before it was stored. A
+    commit is Hadoop's to send again.
+
+    Args:
+        is_stored: whether it was, where that was not heard.
+    """
+    for number in range(STEADY):
         try:
             return store()
         except Exception as error:
-            if not is_cut(error):
+            if not is_listing_cut(error):
                 raise
-            if steady(is_stored)():
+            if is_stored():
                 return None
+            if number == STEADY - 1:
+                raise
         time.sleep(_pause(number))
-    return store()
+
+
+def is_listing_cut(error: Exception) -> bool:
+    """Whether it was a listing that was cut short, which nobody translates: Hadoop tells of other
+    requests in words of its own, and Spark of a worker that died.
+    """
+    kinds = _kinds(error)
+    return _UNCHECKED in kinds or (bool(kinds) and kinds[0] in _CUT)
 
 
 def is_cut(error: Exception) -> bool:
     """Whether an answer of S3 was cut short, or the way to it broke."""
+    return not _CUT.isdisjoint(_kinds(error))
+
+
+def _kinds(error: Exception) -> list[str]:
+    """Names of the Java exceptions behind an error, the outermost first."""
     first = error.__cause__ if isinstance(error, StorageError) else error
-    kinds = {str(cause.getClass().getName()) for cause in _causes(first)}
-    return not _CUT.isdisjoint(kinds)
+    return [str(cause.getClass().getName()) for cause in _causes(first)]
 
 
 def _pause(number: int) -> float:

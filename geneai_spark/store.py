@@ -570,8 +570,13 @@ def _marked(
     info = commits.find(spark, path(warehouse, table), folder(warehouse, table), mark, after)
     if info is not None:
         return info
-    history = delta_table(spark, table, warehouse).history(50)
-    rows: Sequence[Any] = history.where(history["userMetadata"] == mark).collect()
+
+    @conflicts.steady
+    def history() -> Sequence[Any]:
+        told = delta_table(spark, table, warehouse).history(50)
+        return told.where(told["userMetadata"] == mark).collect()
+
+    rows = history()
     found: Mapping[str, Any] | None = rows[0].asDict() if rows else None
     return found
 

@@ -60,7 +60,10 @@ class InputOptions:
         "variants that a network or another library's classifier looks at: those that go with the "
         "trait most in training", 10_000
     )  # fmt: skip
-    ranks: int = option("processes that train a network or xgboost together; 0: one a slot", 1)
+    ranks: int = option(
+        "processes that train a network or xgboost together; 0: one a slot (a network in local "
+        "mode: one a GPU, if there is any)", 1
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their range."""
@@ -323,7 +326,7 @@ def ordered(places: Sequence[Part], equal: Mapping[str, str]) -> tuple[tuple[Par
     return tuple(part for _, part in held), Shard(index, split, label, *empty)
 
 
-_LABELS = tables.EXAMPLES.schema.names[2:5]
+_LABELS, _WIDE = tables.EXAMPLES.schema.names[2:5], ("doses", "covariates")
 
 
 def read(places: Sequence[Part], equal: Mapping[str, str], *, planes: bool = True) -> Shard:
@@ -333,17 +336,39 @@ def read(places: Sequence[Part], equal: Mapping[str, str], *, planes: bool = Tru
         equal: cohort and model.
         planes: false: labels alone, with planes of no word and no covariates.
     """
-    names = [*_LABELS, *(["doses", "covariates"] if planes else [])]
-    schema = pa.schema([to_arrow_schema(tables.EXAMPLES.schema).field(name) for name in names])
-    found = [batch for part in places for batch in parquet_parts.read(part, schema, equal)]
-    table = pa.Table.from_batches(found, schema).sort_by(_LABELS[0])
+    table = pa.Table.from_batches(_batches(places, equal, _LABELS), _schema(_LABELS))
     index, split, label = (table.column(name).to_numpy(zero_copy_only=False) for name in _LABELS)
+    order = np.argsort(index)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
     doses, others = np.empty((len(table), 2, 0), np.uint64), np.empty((len(table), 0), np.float32)
-    if planes and len(table):
-        doses = packing.planes(table.column("doses"))
-        flat = b"".join(table.column("covariates").to_pylist())
-        others = np.frombuffer(flat, "<f4").astype(np.float32).reshape(len(table), -1)
-    return Shard(index.astype(np.int64), split, label.astype(np.float64), doses, others)
+    first = 0
+    # A batch at a time: all of it together may pass what an Arrow array holds, 2 GiB.
+    for batch in _batches(places, equal, _WIDE) if planes else ():
+        own = packing.planes(batch.column("doses"))
+        flat = b"".join(batch.column("covariates").to_pylist())
+        beside = np.frombuffer(flat, "<f4").reshape(len(own), -1)
+        if first == 0:
+            doses = np.empty((len(table), *own.shape[1:]), np.uint64)
+            others = np.empty((len(table), beside.shape[1]), np.float32)
+        rows = place[first : first + len(own)]
+        doses[rows], others[rows] = own, beside
+        first += len(own)
+    return Shard(
+        index[order].astype(np.int64), split[order], label[order].astype(np.float64), doses, others
+    )
+
+
+def _schema(names: Sequence[str]) -> pa.Schema:
+    return pa.schema([to_arrow_schema(tables.EXAMPLES.schema).field(name) for name in names])
+
+
+def _batches(
+    places: Sequence[Part], equal: Mapping[str, str], names: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of the examples in some parts of the files; their order is the files'."""
+    for part in places:
+        yield from parquet_parts.read(part, _schema(names), equal)
 
 
 def features(

@@ -136,7 +136,7 @@ def train_alone(study: Study, options: PredictionOptions) -> Trained:
 
 
 class _Made(NamedTuple):
-    """What an engine made; ``more`` is what its scoring needs besides."""
+    """What an engine made; ``more`` is what its scoring needs besides, or its users."""
 
     model: bytes
     suffix: str

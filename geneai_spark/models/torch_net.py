@@ -17,6 +17,7 @@ import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,16 +27,19 @@ import torch.distributed as dist
 from torch import nn
 
 from geneai_spark import filesystems
+from geneai_spark.errors import ModelError
 from geneai_spark.features import dose_kernels
 from geneai_spark.features.doses import Planes
 from geneai_spark.models import inputs
 from geneai_spark.models.covariates import Matrix
 from geneai_spark.models.inputs import Inputs, Shard
 from geneai_spark.models.torch_spark import CHECKPOINT, DONE, ERROR, HISTORY, Task
+from geneai_spark.parquet_parts import Part
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-EVALUATED = 4096  # samples that are scored at once
+EVALUATED = 4096  # samples that are scored at once, at most
+EVALUATED_BYTES = 256 << 20  # of their doses as numbers; on a GPU some five times that is in use
 
 
 class Net(nn.Module):
@@ -81,8 +85,11 @@ def rebuild(held: Mapping[str, Any]) -> Net:
 # ---------------------------------------------------------------- a rank
 
 
-def run(task: Task) -> None:
+def run(task: Task, *, gpu: bool = False) -> None:
     """Train as one of the ranks that torchrun started; what TorchDistributor is given.
+
+    Args:
+        gpu: there must be one: else ranks that found theirs would wait for this one.
 
     Raises:
         Exception: as text also in the task's folder, where the driver finds it.
@@ -90,6 +97,8 @@ def run(task: Task) -> None:
     rank = int(os.environ.get("RANK", "0"))
     try:
         device = _device()
+        if gpu and device.type == "cpu":
+            raise ModelError("Spark gave the rank a GPU, which PyTorch there cannot use")
         with _group(device):
             _train(task, device, rank, int(os.environ.get("WORLD_SIZE", "1")))
     except BaseException as error:
@@ -182,6 +191,16 @@ def _train(task: Task, device: torch.device, rank: int, world: int) -> None:
     dist.barrier()
 
 
+def _shard(places: Sequence[Part], task: Task) -> Shard:
+    """The rank's samples; of more ranks than files some have none."""
+    held = inputs.read(places, task.equal)
+    if len(held.index):
+        return held
+    words = (len(task.values) + 63) // 64
+    others = np.empty((0, task.covariates), np.float32)
+    return replace(held, planes=np.empty((0, 2, words), np.uint64), covariates=others)
+
+
 class _Trainer:
     """A rank's part in the training."""
 
@@ -196,7 +215,7 @@ class _Trainer:
             self.center, self.spread = float(np.mean(known)), float(np.std(known)) or 1.0
         self.samples = len(training)
         self.validated = int((everyone.split == "validation").sum())
-        self.shard = inputs.read(places[rank::world], task.equal)
+        self.shard = _shard(places[rank::world], task)
         self.mine = np.full(self.samples, -1)  # row of the shard by place in `training`
         own = np.flatnonzero(self.shard.split == "train")
         self.mine[np.searchsorted(training, self.shard.index[own])] = own
@@ -307,8 +326,9 @@ class _Trainer:
         self.net.eval()
         rows = np.flatnonzero(self.shard.split == "validation")
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for first in range(0, len(rows), EVALUATED):
-            x, y = self._batch(rows[first : first + EVALUATED])
+        step = _at_once(len(self.values))
+        for first in range(0, len(rows), step):
+            x, y = self._batch(rows[first : first + step])
             total += self._loss(self.net.module(x), y)
         return total
 
@@ -332,21 +352,28 @@ def predict(net: Net, shard: Shard, values: torch.Tensor, binary: bool) -> npt.N
         values: from `Inputs.values`, (variants, 4), on the network's device.
     """
     made = []
-    for first in range(0, len(shard.index), EVALUATED):
-        x = _features(shard, slice(first, first + EVALUATED), values)
+    step = _at_once(len(values))
+    for first in range(0, len(shard.index), step):
+        x = _features(shard, slice(first, first + step), values)
         made.append(net(x).double().cpu())
     out = torch.cat(made) if made else torch.zeros(0, dtype=torch.float64)
     found: npt.NDArray[np.float64] = (torch.sigmoid(out) if binary else out).numpy()
     return found
 
 
+def _at_once(variants: int) -> int:
+    """Samples whose doses are numbers at a time, where no gradient is kept."""
+    return max(1, min(EVALUATED, EVALUATED_BYTES // (4 * variants)))
+
+
 def _features(shard: Shard, rows: Ints | slice, values: torch.Tensor) -> torch.Tensor:
     """What a network sees of some rows, on the device of ``values``: see `inputs.features`."""
     if values.device.type == "cpu":
         return torch.from_numpy(shard.features(rows, values.numpy()))
-    planes = torch.tensor(shard.planes[rows].view(np.uint8), device=values.device)
-    others = torch.tensor(shard.covariates[rows], device=values.device)
-    return torch.cat([unpack(planes, values), others], dim=1)
+    x = unpack(torch.tensor(shard.planes[rows].view(np.uint8), device=values.device), values)
+    if not shard.covariates.shape[1]:
+        return x
+    return torch.cat([x, torch.tensor(shard.covariates[rows], device=values.device)], dim=1)
 
 
 def unpack(planes: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -379,8 +406,9 @@ def score(model: bytes, wanted: Inputs, planes: Planes, z: Matrix) -> Matrix:
     net, values = rebuild(held), wanted.values()
     turned = dose_kernels.transpose(np.ascontiguousarray(planes), n)
     out = np.empty(n)
-    for first in range(0, n, EVALUATED):
-        some = slice(first, first + EVALUATED)
+    step = _at_once(len(values))
+    for first in range(0, n, step):
+        some = slice(first, first + step)
         x = inputs.features(turned[some], values, others[some])
         made = net(torch.from_numpy(x)).double()
         out[some] = (torch.sigmoid(made) if held["binary"] else made).numpy()

@@ -91,8 +91,7 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
     local = str(spark.sparkContext.master).split("[")[0] == "local"
     if local and 0 < torch_net.gpus() < ranks:
         print(f"{ranks} ranks and {torch_net.gpus()} GPUs: they train on CPUs", file=sys.stderr)
-    ranks = ranks or (torch_net.gpus() if local else slots_of(spark) or 0)
-    ranks = ranks or spark.sparkContext.defaultParallelism
+    ranks = ranks or _as_many_as_run(spark, torch_net.gpus() if local else None)
     check(spark, ranks, local=local)
     gpu = not local and has_gpus(spark)
     for attempt in range(retries + 1):
@@ -100,7 +99,7 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
         try:
             with _watched(task), _quiet():
                 distributor = TorchDistributor(ranks, local_mode=local, use_gpu=gpu)
-                distributor.run(rank, task)
+                distributor.run(rank, task, gpu)
             break
         except Exception as error:
             told = _errors(task.folder)
@@ -115,13 +114,24 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
     return made
 
 
-def rank(task: Task) -> None:
+def rank(task: Task, gpu: bool) -> None:
     """Train as one of the ranks. PyTorch, seconds to import, is imported here: the worker of Spark
     that has torchrun start the rank is told of this function, too, and does without.
+
+    Args:
+        gpu: Spark has given the rank one.
     """
     from geneai_spark.models import torch_net
 
-    torch_net.run(task)
+    torch_net.run(task, gpu=gpu)
+
+
+def _as_many_as_run(spark: SparkSession, own: int | None) -> int:
+    """Ranks where none are asked for: one a GPU of this machine, of which there are ``own`` (None:
+    executors train), or one a slot.
+    """
+    many = slots_of(spark) if own is None else own
+    return many or int(spark.sparkContext.defaultParallelism)
 
 
 def check(spark: SparkSession, ranks: int, *, local: bool) -> None:
@@ -145,12 +155,12 @@ def has_gpus(spark: SparkSession) -> bool:
     """Whether tasks of this session have GPUs.
 
     Raises:
-        ModelError: they share them, and NCCL wants one for each rank.
+        ModelError: not one each, which is what a rank takes.
     """
-    amount = float(spark.conf.get(GPUS, "0") or 0)
-    if amount != int(amount):
-        raise ModelError(f"{GPUS}={amount}: a rank needs a GPU of its own: set it to 1")
-    return amount > 0
+    amount = spark.conf.get(GPUS, "0")
+    if amount not in ("", "0", "1"):
+        raise ModelError(f"{GPUS}={amount}: a rank takes one GPU: set it to 1")
+    return amount == "1"
 
 
 def check_slots(spark: SparkSession, ranks: int) -> None:

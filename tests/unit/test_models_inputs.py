@@ -76,6 +76,9 @@ def test_write__each_samples_row_decodes_to_the_standardised_doses(spark, tmp_pa
     shards = [inputs.read(places[rank::2], equal) for rank in range(2)]
     assert sorted(np.concatenate([s.index for s in shards]).tolist()) == list(range(N))
     assert min(len(s.index) for s in shards) > 0
+    whole = [inputs.read(way, equal) for way in (places, places[::-1])]
+    assert whole[0].index.tolist() == whole[1].index.tolist() == list(range(N))
+    np.testing.assert_array_equal(whole[0].planes, whole[1].planes)
     rows = [start // 1000 for start in wanted.keys["start"].to_pylist()]
     expected = standardised(MADE)[rows].T
     for shard in shards:

@@ -184,3 +184,37 @@ def test_check__clear_text_and_slots(spark, monkeypatch):
     torch_spark.check(Session(), 2, local=False)
     with pytest.raises(ModelError, match="ranks=3, but the cluster runs 2 tasks"):
         torch_spark.check(Session(), 3, local=False)
+
+
+class Conf(dict):
+    """Of a session: as many slots as ``slots`` says, None where executors come and go."""
+
+    @property
+    def conf(self):
+        return self
+
+    @property
+    def sparkContext(self):  # noqa: N802
+        return self
+
+    defaultParallelism = 16  # noqa: N815
+
+
+@pytest.mark.parametrize(("amount", "has"), [(None, False), ("", False), ("0", False), ("1", True)])
+def test_has_gpus__one_each(amount, has):
+    given = Conf() if amount is None else Conf({torch_spark.GPUS: amount})
+    assert torch_spark.has_gpus(given) is has
+
+
+@pytest.mark.parametrize("amount", ["0.25", "2", "1.0"])
+def test_has_gpus__refuses_what_the_distributor_would_wait_for_in_vain(amount):
+    with pytest.raises(ModelError, match=f"amount={amount}: a rank takes one GPU: set it to 1"):
+        torch_spark.has_gpus(Conf({torch_spark.GPUS: amount}))
+
+
+@pytest.mark.parametrize(
+    ("own", "slots", "ranks"), [(2, 16, 2), (0, 16, 16), (None, 3, 3), (None, None, 16)]
+)
+def test_ranks__as_many_as_run(monkeypatch, own, slots, ranks):
+    monkeypatch.setattr(torch_spark, "slots_of", lambda _: slots)
+    assert torch_spark._as_many_as_run(Conf(), own) == ranks

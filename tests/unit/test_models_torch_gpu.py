@@ -1,4 +1,4 @@
-"""The network on a GPU: what the CPU comes to. Where there is no GPU, the unpacking alone."""
+"""The network on a GPU comes to what the CPU does; and what is made there, on either."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ torch = pytest.importorskip("torch", reason="no PyTorch: make extra-torch", exc_
 from pyspark.sql.pandas.types import to_arrow_schema  # noqa: E402
 
 from geneai_spark import tables  # noqa: E402
+from geneai_spark.errors import ModelError  # noqa: E402
 from geneai_spark.features import doses as packing  # noqa: E402
 from geneai_spark.models import inputs, torch_net  # noqa: E402
-from geneai_spark.models.torch_spark import Task  # noqa: E402
+from geneai_spark.models.torch_spark import ERROR, Task  # noqa: E402
 from geneai_spark.parquet_parts import Part  # noqa: E402
 from tests import torch_alone  # noqa: E402
 
@@ -85,6 +86,23 @@ def test_unpack__as_the_kernel(device: str) -> None:
     found = torch_net.unpack(given, torch.tensor(values, device=device))
     assert found.dtype == torch.float32 and found.is_contiguous()
     np.testing.assert_array_equal(found.cpu().numpy(), expected)
+
+
+@devices
+def test_features__of_a_rank_without_samples(tmp_path: Path, device: str) -> None:
+    given = task(tmp_path / "examples")
+    values = torch.tensor(given.values, device=device)
+    for places, rows in (((), 0), (given.places, 10)):
+        shard = torch_net._shard(places, given)
+        found = torch_net._features(shard, slice(0, 10), values)
+        assert found.shape == (rows, M + COVARIATES) and found.device.type == device
+
+
+def test_run__a_gpu_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    given = task(tmp_path / "examples")
+    with torch_alone.in_this_process(), pytest.raises(ModelError, match="PyTorch there cannot use"):
+        torch_net.run(given, gpu=True)
+    assert Path(given.folder, f"{ERROR}0.json").exists()
 
 
 def splitmix(start: int, number: int) -> list[int]:
