@@ -28,7 +28,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from geneai_spark import tables
 from geneai_spark.features import dose_kernels, doses
-from geneai_spark.models import torch_net
+from geneai_spark.models import torch_net, torch_rank
 from geneai_spark.models.torch_spark import Task
 from geneai_spark.parquet_parts import Part
 
@@ -152,9 +152,9 @@ def ours(task: Task, *, on_gpu: bool) -> Cost:
         free.bind(("127.0.0.1", 0))
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1"}
-    device = torch_net._device() if on_gpu else torch.device("cpu")
-    with torch_net._group(device):
-        trainer = torch_net._Trainer(task, device, 0, 1)
+    device = torch_rank._device() if on_gpu else torch.device("cpu")
+    with torch_rank._group(device):
+        trainer = torch_rank._Trainer(task, device, 0, 1)
 
         def epoch() -> float:
             trainer.epoch()

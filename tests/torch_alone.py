@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from geneai_spark import filesystems
-from geneai_spark.models import torch_net, torch_spark
+from geneai_spark.models import torch_net, torch_rank, torch_spark
 from tests.servers.processes import HOST, free_ports
 
 
@@ -27,7 +27,7 @@ def in_this_process(*, gpu: bool = False) -> Iterator[None]:
             patch.setenv(name, value)
         patch.setattr(torch_spark, "train", _train)
         if not gpu:
-            patch.setattr(torch_net, "gpus", lambda: 0)
+            patch.setattr(torch_rank, "gpus", lambda: 0)
         yield
 
 
@@ -37,5 +37,5 @@ def _train(spark: Any, task: torch_spark.Task, ranks: int, retries: int) -> dict
 
 def run(task: torch_spark.Task) -> dict[str, Any]:
     """What the only rank leaves."""
-    torch_net.run(task)
+    torch_rank.run(task)
     return torch_net.load(filesystems.read(f"{task.folder}/{torch_spark.DONE}"))

@@ -86,12 +86,12 @@ def train(spark: SparkSession, task: Task, ranks: int, retries: int) -> dict[str
         raise SetupError("predictor=torch needs PyTorch: make extra-torch, also on the executors")
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    from geneai_spark.models import torch_net
+    from geneai_spark.models import torch_net, torch_rank
 
     local = str(spark.sparkContext.master).split("[")[0] == "local"
-    if local and 0 < torch_net.gpus() < ranks:
-        print(f"{ranks} ranks and {torch_net.gpus()} GPUs: they train on CPUs", file=sys.stderr)
-    ranks = ranks or _as_many_as_run(spark, torch_net.gpus() if local else None)
+    if local and 0 < torch_rank.gpus() < ranks:
+        print(f"{ranks} ranks and {torch_rank.gpus()} GPUs: they train on CPUs", file=sys.stderr)
+    ranks = ranks or _as_many_as_run(spark, torch_rank.gpus() if local else None)
     check(spark, ranks, local=local)
     gpu = not local and has_gpus(spark)
     for attempt in range(retries + 1):
@@ -121,9 +121,9 @@ def rank(task: Task, gpu: bool) -> None:
     Args:
         gpu: Spark has given the rank one.
     """
-    from geneai_spark.models import torch_net
+    from geneai_spark.models import torch_rank
 
-    torch_net.run(task, gpu=gpu)
+    torch_rank.run(task, gpu=gpu)
 
 
 def _as_many_as_run(spark: SparkSession, own: int | None) -> int:

@@ -23,14 +23,14 @@ if importlib.util.find_spec("torch") is None:
 import torch
 
 from geneai_spark.features import doses as packing
-from geneai_spark.models import prediction, torch_net
+from geneai_spark.models import prediction, torch_rank
 from tests import torch_alone, torch_run
 from tests.conftest import ROOT
 from tests.integration.test_substrate_study import call, environment
 from tests.servers import cluster as cluster_server
 from tests.servers.cluster import Cluster
 
-gpu = pytest.mark.skipif(not torch_net.gpus(), reason="no GPU that PyTorch can use")
+gpu = pytest.mark.skipif(not torch_rank.gpus(), reason="no GPU that PyTorch can use")
 SCRIPT = str(ROOT / "tests" / "torch_run.py")
 
 

@@ -18,14 +18,14 @@ from pyspark.sql.pandas.types import to_arrow_schema  # noqa: E402
 from geneai_spark import tables  # noqa: E402
 from geneai_spark.errors import ModelError  # noqa: E402
 from geneai_spark.features import doses as packing  # noqa: E402
-from geneai_spark.models import inputs, torch_net  # noqa: E402
+from geneai_spark.models import inputs, torch_net, torch_rank  # noqa: E402
 from geneai_spark.models.torch_spark import ERROR, Task  # noqa: E402
 from geneai_spark.parquet_parts import Part  # noqa: E402
 from tests import torch_alone  # noqa: E402
 
 N, M, COVARIATES = 1000, 150, 2  # of variants no multiple of 64
 EQUAL = {"cohort": "c", "model": "net"}
-gpu = pytest.mark.skipif(not torch_net.gpus(), reason="no GPU that PyTorch can use")
+gpu = pytest.mark.skipif(not torch_rank.gpus(), reason="no GPU that PyTorch can use")
 devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
 
 
@@ -93,15 +93,15 @@ def test_features__of_a_rank_without_samples(tmp_path: Path, device: str) -> Non
     given = task(tmp_path / "examples")
     values = torch.tensor(given.values, device=device)
     for places, rows in (((), 0), (given.places, 10)):
-        shard = torch_net._shard(places, given)
-        found = torch_net._features(shard, slice(0, 10), values)
+        shard = torch_rank._shard(places, given)
+        found = torch_net.features(shard, slice(0, 10), values)
         assert found.shape == (rows, M + COVARIATES) and found.device.type == device
 
 
 def test_run__a_gpu_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     given = task(tmp_path / "examples")
     with torch_alone.in_this_process(), pytest.raises(ModelError, match="PyTorch there cannot use"):
-        torch_net.run(given, gpu=True)
+        torch_rank.run(given, gpu=True)
     assert Path(given.folder, f"{ERROR}0.json").exists()
 
 
@@ -122,10 +122,10 @@ def test_uniform__is_splitmix64_by_row_and_column(device: str) -> None:
     assert splitmix(1, 3) == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     for start in (1, 2**61 + 12345):
         rows = torch.tensor([4, 0, 2], device=device)
-        found = torch_net.uniform(rows, 7, start).cpu().numpy()
+        found = torch_rank.uniform(rows, 7, start).cpu().numpy()
         expected = np.array(splitmix(start, 35), np.uint64).reshape(5, 7)[[4, 0, 2]]
         np.testing.assert_array_equal(found, (expected >> np.uint64(40)) / 2**24)
-    many = torch_net.uniform(torch.arange(2000, device=device), 50, 9).cpu().numpy()
+    many = torch_rank.uniform(torch.arange(2000, device=device), 50, 9).cpu().numpy()
     assert many.min() >= 0 and many.max() < 1
     assert abs(many.mean() - 0.5) < 5 / np.sqrt(12 * many.size)
     assert abs(np.corrcoef(many[:-1].ravel(), many[1:].ravel())[0, 1]) < 5 / np.sqrt(many.size)
