@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, IntegerType
 
-from geneai_spark import store, upkeep
+from geneai_spark import conflicts, store, upkeep
 from geneai_spark.errors import TableError
 from geneai_spark.table import Where
 from geneai_spark.tables import SAMPLES, VARIANTS
@@ -136,3 +136,17 @@ def test_lineage__versions_read_and_written(spark: SparkSession, tmp_path: Path)
     assert seen.read == {"variants": first}
     assert seen.written == {"variants": last}
     store.read(spark, VARIANTS, home)  # outside: not collected, no error
+
+
+def test_write__is_tried_again_on_s3_alone(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere a lost connection leaves open whether the commit will yet come to be."""
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("not on S3")
+
+    monkeypatch.setattr(conflicts, "surely", refuse)
+    rows = store.from_rows(spark, [{"cohort": "c", "sampleId": "S"}], SAMPLES)
+    store.append(rows, SAMPLES, str(tmp_path))
+    assert store.read(spark, SAMPLES, str(tmp_path)).count() == 1
